@@ -1,0 +1,1 @@
+"""Azure's pieces on loopback: the model village. Shares no code with ``controller``."""
