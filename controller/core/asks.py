@@ -1,0 +1,161 @@
+"""What each state asks of the world when it is entered, or asks again."""
+
+from datetime import timedelta
+from typing import Final
+
+from controller.core.effects import (
+    CheckReady,
+    Effect,
+    EffectKey,
+    Preflight,
+    Restore,
+    Route,
+    Stage,
+    Watch,
+)
+from controller.core.model import Kind, Rollout, State
+from controller.core.plan import ALL, NONE, HeldTraffic, Percent, SlotName, split
+
+HEARTBEAT_POLLS: Final = 8  # a watched rollout renews its watch after this many polls
+_MIN_HEARTBEAT: Final = timedelta(seconds=30)
+
+
+def _key(r: Rollout, name: str) -> EffectKey:
+    """Same rollout, same turn, same effect: same key, however often we decide again."""
+    return EffectKey(f"{r.id}/{r.turn}/{name}")
+
+
+def _slot(name: SlotName | None) -> SlotName:
+    if name is None:
+        raise AssertionError("PREFLIGHT names both slots before any state that needs one")
+    return name
+
+
+def ask_preflight(r: Rollout, _: object) -> Effect:
+    """Ask whether it can start."""
+    return Preflight(
+        key=_key(r, "preflight"),
+        target=r.spec.target,
+        image=r.image.reference,
+        release=r.image.digest,
+        analysis=r.spec.analysis,
+        recorded_active=r.active,
+    )
+
+
+def ask_stage(r: Rollout, _: object) -> Effect:
+    """Ask for the image and its identity on the idle slot."""
+    return Stage(
+        key=_key(r, "stage"),
+        target=r.spec.target,
+        slot=_slot(r.idle),
+        image=r.image.reference,
+        release=r.image.digest,
+    )
+
+
+def ask_ready(r: Rollout, _: object) -> Effect:
+    """Ask the new build once whether it is ready."""
+    return CheckReady(
+        key=_key(r, "check_ready"),
+        target=r.spec.target,
+        slot=_slot(r.idle),
+        release=r.image.digest,
+        health=r.spec.health,
+        streak=r.streak,
+        needed=answers_needed(r),
+    )
+
+
+def answers_needed(r: Rollout) -> int:
+    """Return how many ready answers in a row prove the build.
+
+    A release that served before and was never touched since needs only to show that it is there.
+    """
+    return 1 if r.kind is Kind.ROLLBACK else r.spec.health.consecutive
+
+
+def _route(r: Rollout, weight: Percent) -> Effect:
+    return Route(
+        key=_key(r, "route"),
+        target=r.spec.target,
+        routing=split(_slot(r.active), _slot(r.idle), weight),
+        canary=_slot(r.idle),
+        release=r.image.digest,
+        stable_release=r.stable_release,
+        health=r.spec.health,
+    )
+
+
+def ask_route(r: Rollout, _: object) -> Effect:
+    """Ask for the current step's split."""
+    return _route(r, r.current_step.weight)
+
+
+def ask_promote(r: Rollout, _: object) -> Effect:
+    """Ask for the final split."""
+    if r.kind is Kind.ROLLBACK:
+        return ask_make_stable(r)
+    return _route(r, ALL)
+
+
+def ask_watch(r: Rollout, _: object) -> Effect:
+    """Ask for observation."""
+    health = r.spec.health
+    smoke = (f"{test.method} {test.path}" for test in health.smoke_tests)
+    return Watch(
+        key=_key(r, "watch"),
+        app=r.app,
+        rollout=r.id,
+        release=r.image.digest,
+        stable_release=r.stable_release,
+        analysis=r.spec.analysis,
+        probe_operations=(f"GET {health.readiness_path}", *smoke),
+        lease=heartbeat(r) * 3,
+    )
+
+
+def ask_watch_if_serving(r: Rollout, event: object) -> Effect | None:
+    """Watch while waiting for approval, unless the new build has no users yet."""
+    return ask_watch(r, event) if r.step > 0 else None
+
+
+def ask_hold(r: Rollout, event: object) -> Effect:
+    """Ask for the traffic that the hold wants, and for observation of it."""
+    if r.spec.strategy.hold.traffic is HeldTraffic.RETURNED and r.held_from is not State.BAKING:
+        return _route(r, NONE)
+    return ask_watch(r, event)
+
+
+def ask_restore(r: Rollout, _: object) -> Effect:
+    """Ask that stable serves everyone."""
+    return Restore(
+        key=_key(r, "restore"),
+        target=r.spec.target,
+        stable=_slot(r.active),
+        stable_image=r.stable_image,
+        stable_release=r.stable_release,
+        bad=r.idle,
+        bad_release=r.image.digest,
+        health=r.spec.health,
+    )
+
+
+def ask_make_stable(r: Rollout) -> Effect:
+    """Make the earlier release the stable one; who is pinned to its successor gets it too."""
+    same_slot = _slot(r.active).lower() == _slot(r.idle).lower()
+    return Restore(
+        key=_key(r, "restore"),
+        target=r.spec.target,
+        stable=_slot(r.idle),
+        stable_image=r.image.reference,
+        stable_release=r.image.digest,
+        bad=None if same_slot else r.active,
+        bad_release=r.stable_release or "",
+        health=r.spec.health,
+    )
+
+
+def heartbeat(r: Rollout) -> timedelta:
+    """Return how often a watched rollout asks again for its observation."""
+    return max(r.spec.analysis.poll * HEARTBEAT_POLLS, _MIN_HEARTBEAT)

@@ -1,0 +1,102 @@
+"""What the core asks of the world: goals with a key, each complete in itself.
+
+Asking twice is harmless: a goal says what shall be true ("blue serves 10 %"), never what to
+change. The key is ``<rollout>/<turn>/<name>``; a reply carries it back.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, NewType
+
+from controller.core.plan import Analysis, AppId, Health, Routing, SlotName, Target
+
+EffectKey = NewType("EffectKey", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """Tell whether the rollout can start: slots from the world, image, settings, queries."""
+
+    key: EffectKey
+    target: Target
+    image: str  # registry/repository@sha256:...
+    release: str  # digest
+    analysis: Analysis
+    recorded_active: SlotName | None  # what our record says serves, for the drift warning
+    name: Literal["preflight"] = "preflight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The slot's configuration names this image and this release identity."""
+
+    key: EffectKey
+    target: Target
+    slot: SlotName
+    image: str
+    release: str
+    name: Literal["stage"] = "stage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReady:
+    """Ask the slot's own host once; run the smoke tests when the streak becomes complete."""
+
+    key: EffectKey
+    target: Target
+    slot: SlotName
+    release: str
+    health: Health
+    streak: int  # ready answers so far
+    needed: int  # ready answers in a row that prove the build
+    name: Literal["check_ready"] = "check_ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The site splits its traffic so, read back and probed through the public host."""
+
+    key: EffectKey
+    target: Target
+    routing: Routing
+    canary: SlotName
+    release: str  # what the canary slot must prove to be
+    stable_release: str | None
+    health: Health
+    name: Literal["route"] = "route"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """The workspace is being observed for these releases until then."""
+
+    key: EffectKey
+    app: AppId
+    rollout: str
+    release: str
+    stable_release: str | None
+    analysis: Analysis
+    probe_operations: tuple[str, ...]  # our own requests, left out of the evidence
+    lease: timedelta  # how long the observation goes on without being asked again
+    name: Literal["watch"] = "watch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """*stable* serves everyone, and whoever is pinned to *bad* gets the stable build there.
+
+    Read back, probed through the public host plain and with the bad slot's cookie.
+    """
+
+    key: EffectKey
+    target: Target
+    stable: SlotName
+    stable_image: str | None  # None: not known, so the bad slot cannot be refilled
+    stable_release: str | None
+    bad: SlotName | None  # None: no slot was touched
+    bad_release: str
+    health: Health
+    name: Literal["restore"] = "restore"
+
+
+Effect = Preflight | Stage | CheckReady | Route | Watch | Restore

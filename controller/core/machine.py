@@ -1,0 +1,325 @@
+"""The life of one rollout: prose first, then one table, then the function that reads it.
+
+A push is QUEUED until the app is free. PREFLIGHT asks the world whether the rollout can start and
+which slot is idle; nothing is touched before that is known. STAGING puts image and identity on the
+idle slot, WARMING proves that *this* build answers there. Then, step by step, SHIFTING gives it a
+share of the traffic and OBSERVING lets the judge compare it with the stable build. After the last
+step PROMOTING makes the split final and BAKING keeps watching while the previous build stays warm.
+
+Every road back leads through ROLLING_BACK, which has one goal (stable serves everyone, also those
+pinned to the bad slot) and does not end before the goal is true. Where the evidence is missing the
+rollout is HELD: a human decides, or the configured action does when nobody comes. A rollout that
+touched nothing yet is simply REJECTED or SUPERSEDED.
+
+A rollback to an earlier release walks the same road without canary and bake: its PROMOTING asks
+for the same goal as ROLLING_BACK, with the earlier release as the stable one.
+
+Each state awaits at most one effect. A reply to another key is late or repeated and changes
+nothing. Facts without a row are ignored and recorded; commands without a row are refused.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Generic, TypeVar, cast
+
+from controller.core import guards as g
+from controller.core.asks import (
+    ask_hold,
+    ask_preflight,
+    ask_promote,
+    ask_ready,
+    ask_restore,
+    ask_route,
+    ask_stage,
+    ask_watch,
+    ask_watch_if_serving,
+    heartbeat,
+)
+from controller.core.effects import Effect
+from controller.core.errors import CommandRefusedError
+from controller.core.events import (
+    COMMANDS,
+    REPLIES,
+    Abort,
+    Approve,
+    Done,
+    Event,
+    Failed,
+    Judged,
+    NotYet,
+    Pause,
+    PreflightFailed,
+    PreflightPassed,
+    Promote,
+    ReadyChecked,
+    Reject,
+    Resume,
+    Supersede,
+    Tick,
+)
+from controller.core.model import ENDS, WATCHED, Record, Rollout, State, Verdict
+from controller.core.words import explain, record, verb
+
+E = TypeVar("E")
+S = State
+
+_GRACE_POLLS: Final = 4  # polls after the maximum observation before the machine stops waiting
+_ROLLBACK_RETRY: Final = timedelta(seconds=30)
+_MAX_BACKOFF: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[E]):
+    """In *source*, on an event *on*, if *when* holds: go to *to* and ask for *ask*."""
+
+    source: State
+    on: type[E]
+    to: State
+    ask: Callable[[Rollout, E], Effect | None] | None = None
+    when: Callable[[Rollout, E], bool] | None = None
+    change: Callable[[Rollout, E], Rollout] | None = None  # what it remembers beside the state
+
+
+_UNTOUCHED = (S.QUEUED, S.PREFLIGHT)
+_NO_USERS_YET = (S.STAGING, S.WARMING)
+_IN_CANARY = (S.APPROVAL, S.SHIFTING, S.OBSERVING)
+_ASKS_AGAIN = (
+    (S.PREFLIGHT, ask_preflight),
+    (S.STAGING, ask_stage),
+    (S.WARMING, ask_ready),
+    (S.SHIFTING, ask_route),
+    (S.OBSERVING, ask_watch),
+    (S.PROMOTING, ask_promote),
+    (S.BAKING, ask_watch),
+    (S.HELD, ask_hold),
+    (S.APPROVAL, ask_watch_if_serving),
+    (S.ROLLING_BACK, ask_restore),
+)
+_ON_THE_WAY = (S.STAGING, S.WARMING, S.SHIFTING, S.PROMOTING)
+
+_ROWS = (  # no annotation: each row's guard and ask are checked against its event
+    Row(S.QUEUED, Tick, S.PREFLIGHT, ask_preflight),
+    Row(S.PREFLIGHT, PreflightPassed, S.STAGING, ask_stage, change=g.learn),
+    Row(S.PREFLIGHT, PreflightFailed, S.REJECTED),
+    Row(S.PREFLIGHT, Failed, S.REJECTED),
+    Row(S.PREFLIGHT, Tick, S.REJECTED, when=g.past_deadline),
+    Row(S.STAGING, Done, S.WARMING, ask_ready),
+    Row(S.WARMING, ReadyChecked, S.APPROVAL, when=g.proved_and_approval_first),
+    Row(S.WARMING, ReadyChecked, S.PROMOTING, ask_promote, when=g.proved_and_no_canary),
+    Row(S.WARMING, ReadyChecked, S.SHIFTING, ask_route, when=g.proved),
+    Row(S.WARMING, ReadyChecked, S.ROLLING_BACK, ask_restore, when=g.smoke_failed),
+    Row(S.WARMING, ReadyChecked, S.WARMING, ask_ready, change=g.count_streak),
+    Row(S.SHIFTING, Done, S.OBSERVING, ask_watch),
+    Row(S.OBSERVING, Done, S.OBSERVING),
+    Row(S.OBSERVING, Failed, S.HELD, ask_hold, change=g.hold),
+    Row(S.OBSERVING, Judged, S.ROLLING_BACK, ask_restore, when=g.regressed),
+    Row(
+        S.OBSERVING,
+        Judged,
+        S.APPROVAL,
+        ask_watch,
+        when=g.passed_and_approval_next,
+        change=g.next_step,
+    ),
+    Row(S.OBSERVING, Judged, S.PROMOTING, ask_promote, when=g.passed_last_step),
+    Row(S.OBSERVING, Judged, S.SHIFTING, ask_route, when=g.passed, change=g.next_step),
+    Row(S.OBSERVING, Judged, S.HELD, ask_hold, when=g.no_evidence, change=g.hold),
+    Row(S.OBSERVING, Tick, S.HELD, ask_hold, when=g.past_deadline, change=g.hold),
+    Row(S.OBSERVING, Tick, S.OBSERVING, ask_watch, when=g.watch_is_due),
+    Row(S.OBSERVING, Pause, S.HELD, ask_hold, change=g.pause),
+    Row(S.OBSERVING, Promote, S.PROMOTING, ask_promote),
+    Row(S.APPROVAL, Done, S.APPROVAL),
+    Row(S.APPROVAL, Failed, S.APPROVAL),
+    Row(S.APPROVAL, Approve, S.PROMOTING, ask_promote, when=g.approved_after_last_step),
+    Row(S.APPROVAL, Approve, S.SHIFTING, ask_route),
+    Row(S.APPROVAL, Reject, S.ROLLING_BACK, ask_restore),
+    Row(S.APPROVAL, Judged, S.ROLLING_BACK, ask_restore, when=g.known_regressed),
+    Row(S.APPROVAL, Tick, S.HELD, ask_hold, when=g.approval_expires_to_hold, change=g.hold),
+    Row(
+        S.APPROVAL,
+        Tick,
+        S.PROMOTING,
+        ask_promote,
+        when=g.approval_expires_to_go_on_after_last_step,
+    ),
+    Row(S.APPROVAL, Tick, S.SHIFTING, ask_route, when=g.approval_expires_to_go_on),
+    Row(S.APPROVAL, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
+    Row(S.APPROVAL, Tick, S.APPROVAL, ask_watch_if_serving, when=g.watch_is_due),
+    Row(S.PROMOTING, Done, S.SUCCEEDED, when=g.needs_no_bake),
+    Row(S.PROMOTING, Done, S.BAKING, ask_watch),
+    Row(S.BAKING, Done, S.BAKING),
+    Row(S.BAKING, Failed, S.HELD, ask_hold, change=g.hold),
+    Row(S.BAKING, Judged, S.ROLLING_BACK, ask_restore, when=g.regressed),
+    Row(S.BAKING, Judged, S.SUCCEEDED, when=g.passed),
+    Row(S.BAKING, Judged, S.HELD, ask_hold, when=g.no_evidence, change=g.hold),
+    Row(S.BAKING, Tick, S.HELD, ask_hold, when=g.past_deadline, change=g.hold),
+    Row(S.BAKING, Tick, S.BAKING, ask_watch, when=g.watch_is_due),
+    Row(S.BAKING, Pause, S.HELD, ask_hold, change=g.pause),
+    Row(S.BAKING, Promote, S.SUCCEEDED),
+    Row(S.BAKING, Abort, S.ROLLING_BACK, ask_restore),
+    Row(S.HELD, Done, S.HELD),
+    Row(S.HELD, Failed, S.HELD),
+    Row(S.HELD, Judged, S.ROLLING_BACK, ask_restore, when=g.known_regressed),
+    Row(S.HELD, Judged, S.PROMOTING, ask_promote, when=g.evidence_came_back_while_baking),
+    Row(S.HELD, Judged, S.SHIFTING, ask_route, when=g.evidence_came_back),
+    Row(S.HELD, Resume, S.PROMOTING, ask_promote, when=g.held_while_baking),
+    Row(S.HELD, Resume, S.APPROVAL, ask_watch_if_serving, when=g.held_while_approving),
+    Row(S.HELD, Resume, S.SHIFTING, ask_route),
+    Row(S.HELD, Approve, S.SUCCEEDED, when=g.held_while_baking),
+    Row(S.HELD, Approve, S.PROMOTING, ask_promote, when=g.held_while_approving_the_end),
+    Row(S.HELD, Approve, S.SHIFTING, ask_route, when=g.held_while_approving),
+    Row(S.HELD, Approve, S.PROMOTING, ask_promote, when=g.at_last_step),
+    Row(S.HELD, Approve, S.SHIFTING, ask_route, change=g.next_step),
+    Row(S.HELD, Promote, S.SUCCEEDED, when=g.held_while_baking),
+    Row(S.HELD, Promote, S.PROMOTING, ask_promote),
+    Row(S.HELD, Reject, S.ROLLING_BACK, ask_restore),
+    Row(S.HELD, Abort, S.ROLLING_BACK, ask_restore),
+    Row(S.HELD, Tick, S.PROMOTING, ask_promote, when=g.hold_expires_to_go_on),
+    Row(S.HELD, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
+    Row(S.HELD, Tick, S.HELD, ask_hold, when=g.watch_is_due),
+    Row(S.HELD, Supersede, S.ROLLING_BACK, ask_restore, change=g.supersede),
+    Row(S.PROMOTING, Abort, S.ROLLING_BACK, ask_restore),
+    Row(S.ROLLING_BACK, Done, S.SUPERSEDED, when=g.makes_room),
+    Row(S.ROLLING_BACK, Done, S.ROLLED_BACK),
+    Row(S.ROLLING_BACK, Failed, S.ROLLING_BACK, ask_restore),
+    Row(S.ROLLING_BACK, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
+    *(Row(s, NotYet, s, ask) for s, ask in _ASKS_AGAIN),
+    *(Row(s, Failed, S.ROLLING_BACK, ask_restore) for s in _ON_THE_WAY),
+    *(Row(s, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline) for s in _ON_THE_WAY),
+    *(Row(s, Abort, S.REJECTED) for s in _UNTOUCHED),
+    *(Row(s, Supersede, S.SUPERSEDED) for s in _UNTOUCHED),
+    *(Row(s, Abort, S.ROLLING_BACK, ask_restore) for s in _NO_USERS_YET + _IN_CANARY),
+    *(
+        Row(s, Supersede, S.ROLLING_BACK, ask_restore, change=g.supersede)
+        for s in _NO_USERS_YET + _IN_CANARY
+    ),
+)
+TABLE: Final = cast("tuple[Row[Any], ...]", _ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The next rollout and what to write down about it. ``row`` is the row that was taken."""
+
+    rollout: Rollout
+    records: tuple[Record, ...] = ()
+    row: Row[Any] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to save."""
+        return self.row is not None
+
+
+def decide(r: Rollout, event: Event) -> Decision:
+    """Return the next rollout and the records of how it got there. Pure and total.
+
+    Raises:
+        CommandRefusedError: a command that has no row. Nothing changes.
+    """
+    if isinstance(event, REPLIES) and (r.awaiting is None or event.key != r.awaiting.key):
+        awaited = r.awaiting.key if r.awaiting else "nothing"
+        why = f"reply to {event.key} is late or repeated; awaiting {awaited}"
+        return Decision(r, (record(r, event, "ignored", why),))
+    for row in TABLE:
+        fits = row.source is r.state and row.on is type(event)
+        if fits and (row.when is None or row.when(r, event)):
+            return _take(r, event, row)
+    if isinstance(event, COMMANDS):
+        raise CommandRefusedError(
+            f"Rollout {r.id} is {r.state}; it cannot {verb(event)}.", fix=_advice(r)
+        )
+    return Decision(r)
+
+
+def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
+    moved = row.change(r, event) if row.change else r
+    stays = row.to is r.state
+    moved = replace(
+        moved,
+        state=row.to,
+        turn=r.turn + 1,
+        why=explain(event) or r.why,
+        awaiting=None,
+        entered_at=r.entered_at if stays else event.at,
+        verdict=_verdict(r, event),
+        ended_at=event.at if row.to in ENDS else None,
+    )
+    if row.source is S.HELD and not stays:
+        moved = replace(moved, held_from=None, paused=False)
+    if not stays or _past_rollback_deadline(r, event):
+        moved = replace(moved, deadline=_deadline(moved, event.at))
+    moved = replace(moved, awaiting=row.ask(moved, event) if row.ask else None)
+    moved = _schedule(moved, event, stays=stays)
+    kind = "page" if _is_page(r, event, row) else "transition"
+    return Decision(moved, (record(moved, event, kind, moved.why, came_from=r.state),), row)
+
+
+def _schedule(r: Rollout, event: Event, *, stays: bool) -> Rollout:
+    """Say when the awaited effect may be asked and when the next tick is due."""
+    if r.is_over:
+        return replace(r, awaiting=None, ask_at=None, wake_at=None, deadline=None)
+    ask_at = event.at + _pause_before_asking(r, event, stays=stays) if r.awaiting else None
+    due = [at for at in (ask_at, r.deadline) if at is not None]
+    if r.state in WATCHED and r.awaiting is None:
+        due.append(event.at + heartbeat(r))
+    return replace(r, ask_at=ask_at, wake_at=min(due, default=None))
+
+
+def _pause_before_asking(r: Rollout, event: Event, *, stays: bool) -> timedelta:
+    if isinstance(event, NotYet):
+        return min(max(event.retry_after, timedelta(0)), _MAX_BACKOFF)
+    if isinstance(event, ReadyChecked) and stays:
+        return r.spec.health.interval
+    if isinstance(event, Failed) and stays:
+        return _ROLLBACK_RETRY
+    return timedelta(0)
+
+
+def _deadline(r: Rollout, at: datetime) -> datetime | None:
+    limits = r.spec.deadlines
+    strategy = r.spec.strategy
+    grace = r.spec.analysis.poll * _GRACE_POLLS + r.spec.analysis.settle
+    by_state: dict[State, Callable[[], timedelta]] = {
+        S.PREFLIGHT: lambda: limits.preflight,
+        S.STAGING: lambda: limits.staging,
+        S.WARMING: lambda: limits.warming,
+        S.APPROVAL: lambda: strategy.approval.limit,
+        S.SHIFTING: lambda: limits.shifting,
+        S.OBSERVING: lambda: r.current_step.max_observation + grace,
+        S.PROMOTING: lambda: limits.promoting,
+        S.BAKING: lambda: strategy.bake + grace,
+        S.HELD: lambda: strategy.hold.limit,
+        S.ROLLING_BACK: lambda: limits.rolling_back,
+    }
+    limit = by_state.get(r.state)
+    return at + limit() if limit else None
+
+
+def _past_rollback_deadline(r: Rollout, event: Event) -> bool:
+    is_late = isinstance(event, Tick) and r.deadline is not None and event.at >= r.deadline
+    return r.state is S.ROLLING_BACK and is_late
+
+
+def _is_page(r: Rollout, event: Event, row: Row[Any]) -> bool:
+    stuck = r.state is S.ROLLING_BACK and (
+        isinstance(event, Failed) or _past_rollback_deadline(r, event)
+    )
+    return stuck or (row.to is S.HELD and r.state is not S.HELD)
+
+
+def _verdict(r: Rollout, event: Event) -> Verdict | None:
+    if isinstance(event, Judged):
+        return Verdict(label=event.label, reason=event.reason, at=event.at)
+    return r.verdict
+
+
+def _advice(r: Rollout) -> str:
+    if r.is_over:
+        return "It is over; deploy an image, or roll the app back to go to an earlier release."
+    if r.state is S.ROLLING_BACK:
+        return "It is already on its way back; wait for it, then deploy again."
+    rows = (row for row in TABLE if row.source is r.state and row.on in COMMANDS)
+    allowed = sorted({row.on.__name__.lower() for row in rows} - {"supersede"})
+    return f"It can now: {', '.join(allowed)}." if allowed else "Wait for its next state."

@@ -1,0 +1,190 @@
+"""The nouns: an image, a rollout of it, and everything one app remembers."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from controller.core.effects import Effect
+from controller.core.events import Label
+from controller.core.plan import AppId, AppSpec, Percent, Routing, SlotName, Step
+
+RolloutId = NewType("RolloutId", str)
+
+
+class State(StrEnum):
+    """Where a rollout stands. The values are stored; renaming one is a migration."""
+
+    QUEUED = "queued"
+    PREFLIGHT = "preflight"
+    STAGING = "staging"
+    WARMING = "warming"
+    APPROVAL = "approval"
+    SHIFTING = "shifting"
+    OBSERVING = "observing"
+    PROMOTING = "promoting"
+    BAKING = "baking"
+    HELD = "held"
+    ROLLING_BACK = "rolling_back"
+    SUCCEEDED = "succeeded"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+
+
+ENDS = frozenset({State.SUCCEEDED, State.ROLLED_BACK, State.REJECTED, State.SUPERSEDED})
+WATCHED = frozenset({State.OBSERVING, State.BAKING, State.HELD, State.APPROVAL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A container image, by digest; the tag is only what people call it."""
+
+    registry: str
+    repository: str
+    digest: str  # sha256:<64 hex>
+    tag: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """What App Service pulls."""
+        return f"{self.registry}/{self.repository}@{self.digest}"
+
+    def __str__(self) -> str:
+        name = f"{self.repository}:{self.tag}" if self.tag else self.repository
+        return f"{name} ({self.digest[7:19]})"
+
+
+class Kind(StrEnum):
+    """Why there is a rollout. The values are stored."""
+
+    RELEASE = "release"
+    ROLLBACK = "rollback"  # back to a release that served before: no canary, no bake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The judge's last word, kept for people to see."""
+
+    label: Label
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One image on its way to production."""
+
+    id: RolloutId
+    image: Image
+    spec: AppSpec  # frozen at acceptance
+    created_at: datetime
+    entered_at: datetime  # when the current state began
+    deadline: datetime | None  # when the current state must end
+    wake_at: datetime | None  # next tick that is owed to this rollout
+    kind: Kind = Kind.RELEASE
+    by: str = ""
+    reason: str = ""  # why it was asked for
+    state: State = State.QUEUED
+    step: int = 0  # index into the strategy's steps
+    turn: int = 0  # accepted events so far
+    awaiting: Effect | None = None  # the one effect whose reply this state waits for
+    ask_at: datetime | None = None  # earliest time to perform it
+    streak: int = 0  # ready answers in a row
+    active: SlotName | None = None  # slot of the stable build, from PREFLIGHT
+    idle: SlotName | None = None  # slot that this rollout fills
+    stable_image: str | None = None
+    stable_release: str | None = None
+    warnings: tuple[str, ...] = ()
+    held_from: State | None = None
+    paused: bool = False  # held by a person: only a person lets it go
+    superseded: bool = False
+    verdict: Verdict | None = None
+    why: str = ""  # why it is in this state
+    ended_at: datetime | None = None
+
+    @property
+    def app(self) -> AppId:
+        """The app that it belongs to."""
+        return self.spec.id
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it reached an end."""
+        return self.state in ENDS
+
+    @property
+    def current_step(self) -> Step:
+        """The step it is at."""
+        return self.spec.strategy.steps[self.step]
+
+    @property
+    def weight(self) -> Percent:
+        """Share of live requests that the new build is meant to take now."""
+        shifted = {State.SHIFTING, State.OBSERVING, State.APPROVAL, State.HELD}
+        if self.state in {State.PROMOTING, State.BAKING, State.SUCCEEDED}:
+            return Percent(100)
+        if self.state not in shifted or (self.state is State.APPROVAL and self.step == 0):
+            return Percent(0)
+        if self.held_from is State.BAKING:
+            return Percent(100)
+        step = self.step - 1 if self.state is State.APPROVAL else self.step
+        return self.spec.strategy.steps[step].weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A build that served everyone."""
+
+    image: Image
+    slot: SlotName
+    rollout: RolloutId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A digest that was taken back; nobody gets it again until someone says retry."""
+
+    digest: str
+    rollout: RolloutId
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """All that one app remembers. Saved as a whole, guarded by one ETag."""
+
+    app: AppId
+    active: Rollout | None = None
+    queued: tuple[Rollout, ...] = ()  # oldest first
+    releases: tuple[Release, ...] = ()  # newest first; [0] serves now
+    quarantine: tuple[Quarantined, ...] = ()
+    attempts: tuple[tuple[str, int], ...] = ()  # digest, rollouts so far; newest first
+    routing: Routing | None = None  # what traffic should be when no rollout runs
+    sequence: int = 0  # audit rows written so far
+
+    @property
+    def stable(self) -> Release | None:
+        """The release that serves now, where Slipway put it there."""
+        return self.releases[0] if self.releases else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line of the audit: who, what, why, with the numbers."""
+
+    at: datetime
+    rollout: RolloutId | None
+    kind: str  # "transition" | "refused" | "ignored" | "page" | "submitted" | "drift" | ...
+    what: str
+    why: str = ""
+    by: str = ""
+    state_from: State | None = None
+    state_to: State | None = None
+    numbers: dict[str, float | int | str | None] = field(
+        default_factory=dict[str, float | int | str | None]
+    )
+    evidence: str | None = None
+    evidence_hash: str | None = None

@@ -1,0 +1,59 @@
+"""What the machine says: reasons, advice, audit records."""
+
+from controller.core.events import (
+    Done,
+    Event,
+    Failed,
+    Judged,
+    NotYet,
+    PreflightFailed,
+    PreflightPassed,
+    ReadyChecked,
+    Tick,
+)
+from controller.core.model import Record, Rollout, State
+
+
+def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of event
+    """Return in one sentence why *event* moves a rollout."""
+    match event:
+        case Judged():
+            return f"{event.label}: {event.reason}"
+        case PreflightFailed():
+            return "preflight: " + "; ".join(event.reasons)
+        case Failed():
+            return f"failed: {event.reason}"
+        case NotYet() | Done() | ReadyChecked():
+            return event.detail
+        case PreflightPassed():
+            warned = f" ({len(event.warnings)} warnings)" if event.warnings else ""
+            return f"preflight passed: {event.active} serves, {event.idle} is idle{warned}"
+        case Tick():
+            return "time is up"
+        case _:
+            said = f": {event.reason}" if event.reason else ""
+            return f"{verb(event)} by {event.by}{said}"
+
+
+def verb(event: object) -> str:
+    """Return the word for a command or fact, in lower case."""
+    return type(event).__name__.lower()
+
+
+def record(
+    r: Rollout, event: Event, kind: str, why: str, *, came_from: State | None = None
+) -> Record:
+    """Return the audit line of *event*."""
+    return Record(
+        at=event.at,
+        rollout=r.id,
+        kind=kind,
+        what=type(event).__name__,
+        why=why,
+        by=getattr(event, "by", ""),
+        state_from=came_from,
+        state_to=r.state if came_from else None,
+        numbers=dict(event.numbers) if isinstance(event, Judged) else {},
+        evidence=event.evidence if isinstance(event, Judged) else None,
+        evidence_hash=event.evidence_hash if isinstance(event, Judged) else None,
+    )

@@ -1,0 +1,379 @@
+"""The door frames: what the controller needs of the world, in its own words.
+
+Each port has at most five methods. Adapters translate both ways, errors included: what may pass
+is a `TransientError`, what cannot is a `PermanentError`; anything else is a bug.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from controller.core.model import AppState, Record, Rollout
+from controller.core.plan import AppId, AppSpec, Health, Routing, SlotName, SmokeTest, Target
+from controller.verdict.buckets import Bucket
+
+# --- The platform that runs the app -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotView:
+    """One slot as the platform describes it now."""
+
+    name: SlotName
+    host: str  # default host name, the one that ramp rules must name
+    image: str | None  # registry/repository@digest or :tag; None where it is not a container
+    release: str | None  # value of the release identity setting
+    telemetry_release: str | None  # service.version that the build reports to telemetry
+    running: bool  # the site's state, not a proof of life
+    setting_names: frozenset[str]  # names of its app settings, values never leave the adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteView:
+    """The site, its configured slots, its routing: the world as it is."""
+
+    host: str  # public host name
+    scheme: str  # https, but for a sandbox
+    slots: Mapping[SlotName, SlotView]  # production included, keyed as configured
+    routing: Routing
+    sticky_names: frozenset[str]
+    problems: tuple[str, ...] = ()  # what makes it unfit: Windows, code app, foreign rules, ...
+    warnings: tuple[str, ...] = ()
+
+
+class TargetPlatform(Protocol):
+    """Runs several versions of one app in slots and splits live requests between them."""
+
+    async def read(self, target: Target) -> SiteView:
+        """Return the site as it is now.
+
+        Raises:
+            SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+    async def stage(
+        self, target: Target, slot: SlotName, *, image: str, release: str, request_id: str
+    ) -> bool:
+        """Make *slot* run *image* under the identity *release*; other settings stay.
+
+        Returns:
+            True when nothing had to be written, False when a write was made (and read back);
+            the build then still has to start. Calling again with the same values is harmless.
+
+        Raises:
+            SlotMissingError, AccessDeniedError, BusyError (also: another operation is running).
+        """
+        ...
+
+    async def route(self, target: Target, routing: Routing, *, request_id: str) -> Routing:
+        """Make the site split its traffic so and return what was read back.
+
+        Raises:
+            SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+    async def instances(self, target: Target, slot: SlotName) -> Sequence[str]:
+        """Return the state of each instance of *slot*: READY, STOPPED or UNKNOWN."""
+        ...
+
+    async def log_tail(self, target: Target, slot: SlotName, *, lines: int) -> str:
+        """Return the last *lines* of the slot's container log; empty where there is none."""
+        ...
+
+
+# --- Asking a build ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a build answered to one request."""
+
+    status: int | None  # None: no answer
+    release: str | None  # identity it proved, None where it showed none
+    body_excerpt: str = ""
+    elapsed_ms: float = 0.0
+    error: str | None = None  # why there was no answer
+
+
+class Prober(Protocol):
+    """Sends single HTTP requests to a build. Never raises: a failure is an answer."""
+
+    async def ready(
+        self, base_url: str, health: Health, *, cookie: tuple[str, str] | None = None
+    ) -> Answer:
+        """Ask the readiness path once, optionally with one cookie."""
+        ...
+
+    async def smoke(self, base_url: str, test: SmokeTest, *, timeout: timedelta) -> Answer:
+        """Run one smoke test; `Answer.error` says what was not as expected, else None."""
+        ...
+
+
+class Registry(Protocol):
+    """Holds images."""
+
+    async def digest_of(self, registry: str, repository: str, reference: str) -> str | None:
+        """Return the digest that *reference* (tag or digest) names, None where it is absent.
+
+        Raises:
+            AccessDeniedError, BusyError.
+        """
+        ...
+
+
+# --- Telemetry ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What became visible in ``[since, until)`` of ingestion time, for every release asked for.
+
+    ``buckets`` holds only closed, non-empty buckets; one that is absent saw nothing.
+    """
+
+    since: datetime
+    until: datetime
+    buckets: Mapping[str, Sequence[Bucket]]  # by release, oldest first
+    query: str  # the text that was run
+    newest: datetime | None  # newest row's own time: how far telemetry has come
+
+
+class Telemetry(Protocol):
+    """Reads what the builds reported about themselves."""
+
+    async def observe(
+        self,
+        workspace: str,
+        *,
+        releases: Sequence[str],
+        probe_operations: Sequence[str],
+        since: datetime,
+        until: datetime,
+        bucket: timedelta,
+    ) -> Observation:
+        """Return the buckets of *releases* that closed in ``[since, until)``.
+
+        Raises:
+            ProviderError: no answer, a partial answer, throttled: evidence is missing.
+            QueryInvalidError, AccessDeniedError: it would never answer.
+        """
+        ...
+
+
+# --- What is kept --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """An app's state with the version under which it may be saved."""
+
+    state: AppState
+    etag: str | None  # None: nothing is stored yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One audit line as stored: chained to the one before by its hash."""
+
+    sequence: int  # per app, from 1
+    record: Record
+    previous_hash: str
+    hash: str  # sha256 over previous_hash and the record's canonical form
+
+
+class StateStore(Protocol):
+    """Keeps each app's state and audit, changed together or not at all."""
+
+    async def load(self, app: AppId) -> Loaded:
+        """Return the app's state; a new one where nothing is stored."""
+        ...
+
+    async def save(
+        self,
+        loaded: Loaded,
+        state: AppState,
+        records: Sequence[Record],
+        *,
+        ended: Sequence[Rollout] = (),
+        seen: str | None = None,
+    ) -> Loaded:
+        """Save *state*, its rollouts (active, queued and *ended*) and *records* in one transaction.
+
+        *seen* marks a delivery as handled. Returns what to save on next.
+
+        Raises:
+            ConflictError: somebody saved since *loaded*; nothing was written.
+        """
+        ...
+
+    async def was_seen(self, app: AppId, key: str) -> bool:
+        """Return whether a delivery with this key was handled before."""
+        ...
+
+
+class History(Protocol):
+    """Reads what was recorded, for people."""
+
+    async def rollout(self, rollout: str) -> Rollout | None:
+        """Return one rollout, also one that ended."""
+        ...
+
+    async def rollouts(self, app: AppId, *, limit: int) -> Sequence[Rollout]:
+        """Return the app's latest rollouts, newest first."""
+        ...
+
+    async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
+        """Return audit rows, oldest first; the last *limit* of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBucket:
+    """Both arms of one closed bucket of a rollout."""
+
+    start: datetime
+    canary: Bucket
+    stable: Bucket | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """One app's place in its workspace's observation."""
+
+    app: AppId
+    rollout: str
+    release: str
+    stable_release: str | None
+    probe_operations: tuple[str, ...]
+    since: datetime  # observation of this rollout began
+    until: datetime  # lease: not observed after this unless asked again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceWatch:
+    """How far one workspace's observation has come. Guarded by its ETag."""
+
+    workspace: str
+    cursor: datetime | None = None  # ingestion time up to which buckets are stored
+    next_poll: datetime | None = None  # a poll message is on its way for this time
+    last_success: datetime | None = None
+    last_error: str | None = None
+    query: str | None = None  # text of the last query, kept as evidence
+    watching: tuple[Watching, ...] = field(default=())
+    etag: str | None = None
+
+
+class BucketStore(Protocol):
+    """Keeps the evidence: closed buckets per rollout, and who is being watched."""
+
+    async def put(self, app: AppId, rollout: str, buckets: Sequence[StoredBucket]) -> None:
+        """Store closed buckets; storing one again writes the same row."""
+        ...
+
+    async def buckets(self, app: AppId, rollout: str) -> Sequence[StoredBucket]:
+        """Return all stored buckets of a rollout, oldest first."""
+        ...
+
+    async def load_watch(self, workspace: str) -> WorkspaceWatch:
+        """Return the workspace's watch; an empty one where nothing is stored."""
+        ...
+
+    async def save_watch(self, watch: WorkspaceWatch) -> WorkspaceWatch:
+        """Save it if nobody else did since it was loaded.
+
+        Raises:
+            ConflictError: load again and merge.
+        """
+        ...
+
+
+class EvidenceStore(Protocol):
+    """Keeps what a decision was made from, for re-computation."""
+
+    async def keep(self, path: str, document: bytes) -> str:
+        """Store *document* under *path* (written once) and return where it is."""
+        ...
+
+    async def read(self, path: str) -> bytes | None:
+        """Return a kept document."""
+        ...
+
+
+# --- Messages and secrets ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message to a queue. Ordered and exclusive per session."""
+
+    queue: str
+    session: str | None
+    body: bytes  # JSON
+    id: str | None = None  # duplicates within the queue's window are dropped
+    at: datetime | None = None  # delivered not before
+    subject: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that the platform gave up on."""
+
+    queue: str
+    session: str | None
+    body: bytes
+    reason: str
+    description: str
+    deliveries: int
+    id: str | None = None
+
+
+class Bus(Protocol):
+    """Carries commands and wake-ups."""
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send or schedule *messages*; on return they are stored.
+
+        Raises:
+            QueueUnavailableError: none or only some were taken; sending again is safe.
+        """
+        ...
+
+    async def take_dead_letters(self, queue: str, *, limit: int) -> Sequence[DeadLetter]:
+        """Move up to *limit* dead letters to the queue ``rejected`` and return them."""
+        ...
+
+
+class Secrets(Protocol):
+    """Knows secrets by name."""
+
+    async def get(self, name: str) -> str | None:
+        """Return the current value, None where there is none.
+
+        Raises:
+            TransientError: the vault cannot be reached.
+        """
+        ...
+
+
+class Configuration(Protocol):
+    """The apps under our care."""
+
+    async def apps(self) -> Mapping[AppId, AppSpec]:
+        """Return every configured app.
+
+        Raises:
+            ConfigurationError: it cannot be read or is wrong; the message names the place.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, UTC."""
+        ...
