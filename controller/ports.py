@@ -248,6 +248,9 @@ class Watching:
     release: str
     stable_release: str | None
     probe_operations: tuple[str, ...]
+    poll: timedelta
+    bucket: timedelta
+    settle: timedelta
     since: datetime  # observation of this rollout began
     until: datetime  # lease: not observed after this unless asked again
 

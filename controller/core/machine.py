@@ -246,6 +246,8 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
         verdict=_verdict(r, event),
         ended_at=event.at if row.to in ENDS else None,
     )
+    if row.to is S.ROLLING_BACK and not stays:
+        moved = replace(moved, undone_because=moved.why)
     if row.source is S.HELD and not stays:
         moved = replace(moved, held_from=None, paused=False)
     if not stays or _past_rollback_deadline(r, event):

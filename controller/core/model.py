@@ -1,5 +1,6 @@
 """The nouns: an image, a rollout of it, and everything one app remembers."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +11,8 @@ from controller.core.events import Label
 from controller.core.plan import AppId, AppSpec, Percent, Routing, SlotName, Step
 
 RolloutId = NewType("RolloutId", str)
+
+_REFERENCE = re.compile(r"([^/@\s]+)/([^@\s]+)@(sha256:[0-9a-f]{64})")
 
 
 class State(StrEnum):
@@ -53,6 +56,15 @@ class Image:
     def __str__(self) -> str:
         name = f"{self.repository}:{self.tag}" if self.tag else self.repository
         return f"{name} ({self.digest[7:19]})"
+
+    @staticmethod
+    def parse(reference: str, *, tag: str | None = None) -> "Image | None":
+        """Return the image of ``registry/repository@sha256:...``; None for any other form."""
+        found = _REFERENCE.fullmatch(reference)
+        if not found:
+            return None
+        registry, repository, digest = found.groups()
+        return Image(registry=registry, repository=repository, digest=digest, tag=tag)
 
 
 class Kind(StrEnum):
@@ -101,6 +113,7 @@ class Rollout:
     superseded: bool = False
     verdict: Verdict | None = None
     why: str = ""  # why it is in this state
+    undone_because: str = ""  # why it went back, where it did
     ended_at: datetime | None = None
 
     @property
@@ -146,10 +159,15 @@ class Release:
 class Quarantined:
     """A digest that was taken back; nobody gets it again until someone says retry."""
 
-    digest: str
+    image: Image
     rollout: RolloutId
     reason: str
     at: datetime
+
+    @property
+    def digest(self) -> str:
+        """The digest that nobody gets."""
+        return self.image.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
