@@ -42,7 +42,28 @@ class SiteView:
     warnings: tuple[str, ...] = ()
 
 
-class TargetPlatform(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosts:
+    """Where a site and its slots answer. Default host names: they do not change by a deployment."""
+
+    scheme: str  # https, but for a sandbox
+    public: str  # the site's own; production answers here, too
+    slots: Mapping[SlotName, str]  # production included, keyed as configured
+
+
+class Addresses(Protocol):
+    """Knows where slots answer."""
+
+    async def hosts(self, target: Target) -> Hosts:
+        """Return the host names; cheap, asked before every probe.
+
+        Raises:
+            SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+
+class TargetPlatform(Addresses, Protocol):
     """Runs several versions of one app in slots and splits live requests between them."""
 
     async def read(self, target: Target) -> SiteView:

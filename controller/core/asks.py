@@ -40,6 +40,7 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         release=r.image.digest,
         analysis=r.spec.analysis,
         recorded_active=r.active,
+        identity=r.spec.health.identity,
     )
 
 

@@ -4,11 +4,11 @@ Asking twice is harmless: a goal says what shall be true ("blue serves 10 %"), n
 change. The key is ``<rollout>/<turn>/<name>``; a reply carries it back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, NewType
 
-from controller.core.plan import Analysis, AppId, Health, Routing, SlotName, Target
+from controller.core.plan import Analysis, AppId, Health, Identity, Routing, SlotName, Target
 
 EffectKey = NewType("EffectKey", str)
 
@@ -23,6 +23,9 @@ class Preflight:
     release: str  # digest
     analysis: Analysis
     recorded_active: SlotName | None  # what our record says serves, for the drift warning
+    identity: Identity = field(
+        default_factory=Identity
+    )  # how the build proves itself, for the weaker-proof warning
     name: Literal["preflight"] = "preflight"
 
 
