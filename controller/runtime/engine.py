@@ -1,0 +1,234 @@
+"""Load, decide, save, then ask: the loop that moves one app's rollout forward.
+
+State is saved before anything is asked of the world. A crash anywhere leaves a state that names
+the effect it awaits; the next delivery of any message asks again, and effects are goals.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from controller.core.errors import ConflictError, TransientError, UnknownAppError
+from controller.core.events import (
+    Abort,
+    Approve,
+    Event,
+    Judged,
+    NotYet,
+    Pause,
+    Promote,
+    Reject,
+    Resume,
+    Tick,
+)
+from controller.core.machine import decide
+from controller.core.model import WATCHED, AppState, Image, Record, Rollout, State
+from controller.core.plan import AppId, AppSpec
+from controller.core.policy import Change, Order, Retry, RollBack, Submit, advance, apply
+from controller.ports import Bus, Clock, Configuration, Loaded, StateStore
+from controller.runtime.messages import (
+    ObservedBody,
+    OrderBody,
+    RetryBody,
+    RollbackBody,
+    SubmitBody,
+    TickBody,
+    to_message,
+)
+from controller.runtime.performer import Performer
+from controller.runtime.witness import Witness
+
+log = logging.getLogger("slipway.engine")
+
+_MAX_CONFLICTS: Final = 5
+_MAX_MOVES: Final = 30  # decisions in one invocation; a rollout needs about a dozen at once
+_UNFORESEEN_RETRY: Final = timedelta(seconds=10)
+
+Body = SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Handles one message of one app at a time; the queue's session sees to that."""
+
+    store: StateStore
+    bus: Bus
+    configuration: Configuration
+    performer: Performer
+    witness: Witness
+    clock: Clock
+
+    async def handle(self, body: Body, *, redelivered: bool = False) -> AppState:
+        """Do what the message asks and drive the app's rollout as far as it goes now.
+
+        Raises:
+            UnknownAppError: the configuration has no such app.
+            TransientError: a store or the queue cannot be used now; deliver again.
+        """
+        for _ in range(_MAX_CONFLICTS):
+            try:
+                return await self._handle(body, redelivered=redelivered)
+            except ConflictError:
+                log.info("app %s: somebody saved first, deciding again", body.app)
+        raise TransientError(f"App {body.app}: saving met a conflict {_MAX_CONFLICTS} times.")
+
+    async def _handle(self, body: Body, *, redelivered: bool) -> AppState:
+        app = AppId(body.app)
+        loaded = await self.store.load(app)
+        before = loaded.state.active
+        loaded = await self._take_order(loaded, body)
+        loaded = await self._drive(loaded)
+        after = loaded.state.active
+        if isinstance(body, ObservedBody) and _needs_no_more(after, body.rollout):
+            await self.performer.observer.release(body.workspace, body.rollout)
+        moved = (
+            before is None or after is None or (before.id, before.turn) != (after.id, after.turn)
+        )
+        if after is not None and (moved or redelivered or isinstance(body, TickBody)):
+            await self._owe_wake_up(after, repeated=not moved)
+        return loaded.state
+
+    # --- Orders -----------------------------------------------------------------------------------
+
+    async def _take_order(self, loaded: Loaded, body: Body) -> Loaded:
+        if isinstance(body, TickBody | ObservedBody):
+            return loaded
+        app = AppId(body.app)
+        key = f"{body.command}/{body.id}"
+        if await self.store.was_seen(app, key):
+            log.info("app %s: %s %s was handled before", app, body.command, body.id)
+            return loaded
+        spec = await self._spec(app)
+        change = apply(loaded.state, spec, _order(body, self.clock.now()))
+        return await self._save(loaded, change, seen=key)
+
+    async def _spec(self, app: AppId) -> AppSpec:
+        apps = await self.configuration.apps()
+        if app not in apps:
+            known = ", ".join(sorted(apps)) or "none"
+            raise UnknownAppError(
+                f"There is no app {app!r} in the configuration.", fix=f"Apps: {known}."
+            )
+        return apps[app]
+
+    # --- The loop ---------------------------------------------------------------------------------
+
+    async def _drive(self, loaded: Loaded) -> Loaded:
+        judged_turn = -1
+        for _ in range(_MAX_MOVES):
+            rollout = loaded.state.active
+            if rollout is None:
+                return loaded
+            now = self.clock.now()
+            event: Event | None = None
+            if rollout.state in WATCHED and judged_turn != rollout.turn:
+                judged_turn = rollout.turn
+                event = await self._judge(rollout, now)
+            event = event or self._time_is_up(rollout, now) or await self._reply(rollout, now)
+            if event is None:
+                return loaded
+            loaded = await self._save(loaded, advance(loaded.state, event))
+        log.warning("app %s: still moving after %s moves", loaded.state.app, _MAX_MOVES)
+        return loaded
+
+    async def _judge(self, rollout: Rollout, now: datetime) -> Event | None:
+        """Return the judgement if it decides anything, with its evidence kept."""
+        findings = await self.witness.testify(rollout, now)
+        event = Judged(
+            at=now,
+            label=findings.judgement.label,
+            reason=findings.judgement.reason,
+            judge=findings.judgement.judge,
+            numbers=findings.judgement.numbers,
+        )
+        if not decide(rollout, event).changed:
+            return None
+        place, digest = await self.witness.keep(rollout, findings)
+        return replace(event, evidence=place, evidence_hash=digest)
+
+    def _time_is_up(self, rollout: Rollout, now: datetime) -> Event | None:
+        tick = Tick(at=now)
+        return tick if decide(rollout, tick).changed else None
+
+    async def _reply(self, rollout: Rollout, now: datetime) -> Event | None:
+        """Perform the awaited effect if its time has come and return what it answers."""
+        effect = rollout.awaiting
+        if effect is None or (rollout.ask_at is not None and rollout.ask_at > now):
+            return None
+        try:
+            return await self.performer.perform(effect)
+        except ConflictError:
+            raise
+        except Exception as error:
+            # Unforeseen: counts as transient; the state's deadline bounds it.
+            log.exception("rollout %s: %s raised", rollout.id, effect.key)
+            return NotYet(
+                at=self.clock.now(),
+                key=effect.key,
+                detail=f"{effect.name} met {type(error).__name__}; trying again",
+                retry_after=_UNFORESEEN_RETRY,
+            )
+
+    async def _save(self, loaded: Loaded, change: Change, *, seen: str | None = None) -> Loaded:
+        state = replace(change.state, sequence=loaded.state.sequence + len(change.records))
+        saved = await self.store.save(loaded, state, change.records, ended=change.ended, seen=seen)
+        _tell(state.app, change.records)
+        return saved
+
+    async def _owe_wake_up(self, rollout: Rollout, *, repeated: bool) -> None:
+        if rollout.wake_at is None:
+            return
+        tick = TickBody(app=rollout.app, rollout=rollout.id, turn=rollout.turn)
+        name = f"{rollout.id}/{rollout.turn}"
+        if repeated:  # the first wake-up of this turn was used up; do not look like its duplicate
+            name += f"/{int(self.clock.now().timestamp() * 1000)}"
+        await self.bus.send([to_message(tick, at=rollout.wake_at, message_id=name)])
+
+
+def _needs_no_more(active: Rollout | None, rollout: str) -> bool:
+    return active is None or active.id != rollout or active.state is State.ROLLING_BACK
+
+
+def _order(body: Body, now: datetime) -> Order:
+    by = getattr(body, "by", "")
+    reason = getattr(body, "reason", "")
+    match body:
+        case SubmitBody():
+            return Submit(at=now, image=Image(**body.image.model_dump()), by=by, reason=reason)
+        case RollbackBody():
+            return RollBack(at=now, by=by, reason=reason, to=body.to)
+        case RetryBody():
+            return Retry(at=now, digest=body.digest, by=by, reason=reason)
+        case OrderBody():
+            return _COMMANDS[body.command](at=now, by=by, reason=reason)
+        case _:
+            raise AssertionError(f"{body.command} is no order")
+
+
+_COMMANDS: Final[dict[str, type[Approve | Reject | Pause | Resume | Abort | Promote]]] = {
+    "approve": Approve,
+    "reject": Reject,
+    "pause": Pause,
+    "resume": Resume,
+    "abort": Abort,
+    "promote": Promote,
+}
+
+
+def _tell(app: AppId, records: Sequence[Record]) -> None:
+    """Log every record once it is saved; a page is critical, so that an alert can stand on it."""
+    for record in records:
+        level = logging.CRITICAL if record.kind == "page" else logging.INFO
+        moved = f"{record.state_from} -> {record.state_to}" if record.state_to else record.kind
+        log.log(
+            level,
+            "app %s rollout %s: %s %s: %s",
+            app,
+            record.rollout or "-",
+            record.what,
+            moved,
+            record.why,
+            extra={"rollout_id": record.rollout, "app_id": app},
+        )

@@ -1,0 +1,191 @@
+"""The messages on the queues: one versioned JSON schema for people's pipelines and for ourselves.
+
+Queue ``rollouts`` (session id = app) carries commands, queue ``observations`` (session id =
+workspace) carries polls. docs/messages.md is generated from these models.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from controller.core.errors import MalformedError
+from controller.ports import Message
+
+COMMANDS_QUEUE: Final = "rollouts"
+OBSERVATIONS_QUEUE: Final = "observations"
+REJECTED_QUEUE: Final = "rejected"
+SCHEMA_VERSION: Final = 1
+
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+_APP = r"^[a-z0-9-]{1,40}$"
+_NAME = r"^[^\s@]{1,255}$"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Literal[1] = Field(default=1, description="Schema version.")
+
+
+class _Command(_Body):
+    app: str = Field(pattern=_APP, description="The app's id in apps.yaml; also the session id.")
+    id: str = Field(
+        default_factory=lambda: uuid4().hex,
+        min_length=1,
+        max_length=200,
+        description="Names this order. The same id twice counts once.",
+    )
+    by: str = Field(default="pipeline", max_length=200, description="Who asks, for the audit.")
+    reason: str = Field(default="", max_length=2000, description="Why, for the audit.")
+
+
+class ImageName(BaseModel):
+    """An image by digest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    registry: str = Field(pattern=_NAME, description="Login server, such as contoso.azurecr.io.")
+    repository: str = Field(pattern=_NAME)
+    digest: str = Field(pattern=_DIGEST)
+    tag: str | None = Field(default=None, max_length=128)
+
+
+class SubmitBody(_Command):
+    """Roll an image out."""
+
+    command: Literal["submit"] = "submit"
+    image: ImageName
+
+
+class RollbackBody(_Command):
+    """Go back: out of the running rollout, or to an earlier release."""
+
+    command: Literal["rollback"] = "rollback"
+    reason: str = Field(min_length=1, max_length=2000, description="Why; mandatory.")
+    to: str | None = Field(
+        default=None, max_length=300, description="Tag, digest or rollout id of a release."
+    )
+
+
+class RetryBody(_Command):
+    """Lift the quarantine of a digest and roll it out again."""
+
+    command: Literal["retry"] = "retry"
+    digest: str = Field(pattern=_DIGEST)
+
+
+class OrderBody(_Command):
+    """A command to the running rollout."""
+
+    command: Literal["approve", "reject", "pause", "resume", "abort", "promote"]
+
+
+class TickBody(_Body):
+    """A wake-up that Slipway sends to itself; a stale one changes nothing."""
+
+    command: Literal["tick"] = "tick"
+    app: str = Field(pattern=_APP)
+    rollout: str | None = None
+    turn: int | None = None
+
+
+class ObservedBody(_Body):
+    """New buckets are stored for the app's rollout."""
+
+    command: Literal["observed"] = "observed"
+    app: str = Field(pattern=_APP)
+    rollout: str
+    workspace: str
+
+
+class PollBody(_Body):
+    """Ask the workspace's telemetry once for everyone who is watched."""
+
+    command: Literal["poll"] = "poll"
+    workspace: str = Field(min_length=1, max_length=100)
+    due: datetime
+
+
+CommandBody = Annotated[
+    SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody,
+    Field(discriminator="command"),
+]
+
+_COMMAND: TypeAdapter[
+    SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody
+] = TypeAdapter(CommandBody)
+_POLL: TypeAdapter[PollBody] = TypeAdapter(PollBody)
+
+
+def parse_command(
+    body: bytes, *, session: str | None
+) -> SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody:
+    """Return the command of a message on queue ``rollouts``.
+
+    Raises:
+        MalformedError: not JSON, not of the schema, or in another app's session.
+    """
+    try:
+        command = _COMMAND.validate_json(body)
+    except ValidationError as error:
+        raise _malformed("command", error) from error
+    if session is not None and session != command.app:
+        raise MalformedError(
+            f"The message for app {command.app!r} came in session {session!r}.",
+            fix="Set the message's session id to the app id.",
+        )
+    return command
+
+
+def parse_poll(body: bytes) -> PollBody:
+    """Return the poll of a message on queue ``observations``.
+
+    Raises:
+        MalformedError: not JSON or not of the schema.
+    """
+    try:
+        return _POLL.validate_json(body)
+    except ValidationError as error:
+        raise _malformed("poll", error) from error
+
+
+def _malformed(what: str, error: ValidationError) -> MalformedError:
+    problems = "; ".join(
+        f"{'.'.join(str(part) for part in e['loc']) or 'body'}: {e['msg']}"
+        for e in error.errors(include_url=False, include_input=False)[:5]
+    )
+    return MalformedError(
+        f"The {what} message is not of schema version {SCHEMA_VERSION}: {problems}.",
+        fix="See docs/messages.md for the fields.",
+    )
+
+
+def to_message(
+    body: SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody,
+    *,
+    at: datetime | None = None,
+    message_id: str | None = None,
+) -> Message:
+    """Return *body* as a message to the app's session."""
+    return Message(
+        queue=COMMANDS_QUEUE,
+        session=body.app,
+        body=body.model_dump_json(exclude_none=True).encode(),
+        id=message_id or getattr(body, "id", None),
+        at=at,
+        subject=body.command,
+    )
+
+
+def poll_message(workspace: str, due: datetime) -> Message:
+    """Return the message that asks *workspace* at *due*; the same due time is one message."""
+    return Message(
+        queue=OBSERVATIONS_QUEUE,
+        session=workspace,
+        body=PollBody(workspace=workspace, due=due).model_dump_json().encode(),
+        id=f"{workspace}/{int(due.timestamp() * 1000)}",
+        at=due,
+        subject="poll",
+    )

@@ -1,0 +1,222 @@
+"""One query per workspace and poll for everyone who is watched there.
+
+The poll re-schedules itself while anyone watches and stops when nobody does. What it stores is
+the evidence: closed buckets by ingestion time, each row counted once, none ever revised.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from controller.core.effects import Watch
+from controller.core.errors import ConflictError, PermanentError, SlipwayError, TransientError
+from controller.ports import (
+    BucketStore,
+    Bus,
+    Clock,
+    Observation,
+    StoredBucket,
+    Telemetry,
+    Watching,
+    WorkspaceWatch,
+)
+from controller.runtime.messages import ObservedBody, PollBody, poll_message, to_message
+from controller.verdict.buckets import Bucket
+
+log = logging.getLogger("slipway.observer")
+
+_MAX_CONFLICTS: Final = 5
+_MAX_LOOK_BACK: Final = timedelta(hours=1)  # after a long outage older buckets decide nothing
+_OVERDUE_POLLS: Final = 3
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observer:
+    """Keeps each workspace's observation going while somebody needs it."""
+
+    buckets: BucketStore
+    telemetry: Telemetry
+    bus: Bus
+    clock: Clock
+
+    async def watch(self, effect: Watch) -> None:
+        """Make sure that the workspace is observed for this rollout until the lease ends."""
+        for _ in range(_MAX_CONFLICTS):
+            now = self.clock.now()
+            watch = await self.buckets.load_watch(effect.analysis.workspace)
+            watch = replace(watch, watching=_with(watch.watching, effect, now))
+            starts = watch.next_poll is None or watch.next_poll < now - _overdue(watch)
+            if starts:
+                watch = replace(watch, next_poll=now, cursor=_fresh_cursor(watch, now))
+                await self.bus.send([poll_message(watch.workspace, now)])
+            try:
+                await self.buckets.save_watch(watch)
+            except ConflictError:
+                continue
+            return
+        raise TransientError(f"Workspace {effect.analysis.workspace}: its watch is contended.")
+
+    async def release(self, workspace: str, rollout: str) -> None:
+        """Stop observing for a rollout that needs it no more; its lease would end anyway."""
+        watch = await self.buckets.load_watch(workspace)
+        kept = tuple(w for w in watch.watching if w.rollout != rollout)
+        if len(kept) == len(watch.watching):
+            return
+        try:
+            await self.buckets.save_watch(replace(watch, watching=kept))
+        except ConflictError:
+            log.info("workspace %s: contended; %s is released later", workspace, rollout)
+
+    async def poll(self, body: PollBody) -> None:
+        """Ask once, store what closed, tell the apps, and schedule the next poll."""
+        watch = await self.buckets.load_watch(body.workspace)
+        if watch.next_poll is not None and _millis(body.due) != _millis(watch.next_poll):
+            log.info("workspace %s: a stale poll is dropped", body.workspace)
+            return
+        now = self.clock.now()
+        watching = tuple(w for w in watch.watching if w.until > now)
+        if not watching:
+            await self._stop(watch, now)
+            return
+        outcome = await self._observe(watch, watching, now)
+        due = _next_due(body.due, watching, now)
+        await self.bus.send([poll_message(watch.workspace, due)])
+        await self._save_outcome(body.workspace, outcome, due, now)
+        await self.bus.send(
+            [
+                to_message(
+                    ObservedBody(app=w.app, rollout=w.rollout, workspace=watch.workspace),
+                    message_id=f"{w.rollout}/observed/{_millis(body.due)}",
+                )
+                for w in watching
+            ]
+        )
+
+    async def _stop(self, watch: WorkspaceWatch, now: datetime) -> None:
+        """Forget the loop, unless somebody began to watch in between."""
+        idle = replace(watch, watching=(), next_poll=None, cursor=None)
+        try:
+            await self.buckets.save_watch(idle)
+        except ConflictError:
+            again = await self.buckets.load_watch(watch.workspace)
+            if any(w.until > now for w in again.watching) and again.next_poll is not None:
+                await self.bus.send([poll_message(watch.workspace, again.next_poll)])
+
+    async def _observe(
+        self, watch: WorkspaceWatch, watching: Sequence[Watching], now: datetime
+    ) -> WorkspaceWatch:
+        """Return the watch as it is after one query, with the closed buckets stored."""
+        size = min(w.bucket for w in watching)
+        settle = max(w.settle for w in watching)
+        until = _floor(now - settle, size)
+        since = watch.cursor or _floor(min(w.since for w in watching), size)
+        since = max(since, _floor(now - _MAX_LOOK_BACK, size))
+        if until <= since:
+            return replace(watch, last_success=now, last_error=None)
+        releases = {w.release for w in watching} | {
+            w.stable_release for w in watching if w.stable_release
+        }
+        try:
+            seen = await self.telemetry.observe(
+                watch.workspace,
+                releases=sorted(releases),
+                probe_operations=sorted({o for w in watching for o in w.probe_operations}),
+                since=since,
+                until=until,
+                bucket=size,
+            )
+        except (TransientError, PermanentError) as error:
+            log.warning("workspace %s: %s", watch.workspace, error)
+            return replace(watch, last_error=_short(error))
+        for watched in watching:
+            await self.buckets.put(watched.app, watched.rollout, _pairs(watched, seen))
+        return replace(watch, cursor=until, last_success=now, last_error=None, query=seen.query)
+
+    async def _save_outcome(
+        self, workspace: str, outcome: WorkspaceWatch, due: datetime, now: datetime
+    ) -> None:
+        """Save how far the observation came; who is watched may have changed meanwhile."""
+        for _ in range(_MAX_CONFLICTS):
+            watch = await self.buckets.load_watch(workspace)
+            current = replace(
+                watch,
+                cursor=outcome.cursor,
+                last_success=outcome.last_success,
+                last_error=outcome.last_error,
+                query=outcome.query,
+                next_poll=due,
+                watching=tuple(w for w in watch.watching if w.until > now),
+            )
+            try:
+                await self.buckets.save_watch(current)
+            except ConflictError:
+                continue
+            return
+        raise TransientError(f"Workspace {workspace}: its watch is contended.")
+
+
+def _with(watching: Sequence[Watching], effect: Watch, now: datetime) -> tuple[Watching, ...]:
+    before = next((w for w in watching if w.rollout == effect.rollout), None)
+    entry = Watching(
+        app=effect.app,
+        rollout=effect.rollout,
+        release=effect.release,
+        stable_release=effect.stable_release,
+        probe_operations=effect.probe_operations,
+        poll=effect.analysis.poll,
+        bucket=effect.analysis.bucket,
+        settle=effect.analysis.settle,
+        since=before.since if before else now,
+        until=now + effect.lease,
+    )
+    others = tuple(w for w in watching if w.app != effect.app and w.until > now)
+    return (*others, entry)
+
+
+def _pairs(watched: Watching, seen: Observation) -> list[StoredBucket]:
+    canary = _by_start(seen.buckets, watched.release)
+    stable = _by_start(seen.buckets, watched.stable_release)
+    return [
+        StoredBucket(
+            start=start, canary=canary.get(start) or Bucket(start=start), stable=stable.get(start)
+        )
+        for start in sorted(canary.keys() | stable.keys())
+    ]
+
+
+def _by_start(
+    buckets: Mapping[str, Sequence[Bucket]], release: str | None
+) -> dict[datetime, Bucket]:
+    return {b.start: b for b in buckets.get(release, ())} if release else {}
+
+
+def _fresh_cursor(watch: WorkspaceWatch, now: datetime) -> datetime | None:
+    """A loop that stood still begins at the present; one that broke goes on where it was."""
+    return watch.cursor if any(w.since < now for w in watch.watching) else None
+
+
+def _next_due(due: datetime, watching: Sequence[Watching], now: datetime) -> datetime:
+    """The next time on the poll's grid; missed ones are not made up for."""
+    poll = min(w.poll for w in watching)
+    following = due + poll
+    return following if following > now - poll else now + poll
+
+
+def _overdue(watch: WorkspaceWatch) -> timedelta:
+    poll = min((w.poll for w in watch.watching), default=timedelta(seconds=15))
+    return max(poll * _OVERDUE_POLLS, timedelta(seconds=10))
+
+
+def _floor(at: datetime, size: timedelta) -> datetime:
+    return at - (at - _EPOCH) % size
+
+
+def _millis(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _short(error: SlipwayError) -> str:
+    return error.what[:300]

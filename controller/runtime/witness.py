@@ -1,0 +1,100 @@
+"""Brings the stored evidence before the judge, and keeps what a decision was made from."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from controller.core.model import Rollout, State
+from controller.ports import BucketStore, EvidenceStore, StoredBucket, WorkspaceWatch
+from controller.verdict.buckets import Bucket
+from controller.verdict.judge import Judgement, Question, judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """One judgement with everything that it was made from."""
+
+    question: Question
+    judgement: Judgement
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """Reads buckets, asks the judge, keeps the evidence."""
+
+    buckets: BucketStore
+    evidence: EvidenceStore
+
+    async def testify(self, rollout: Rollout, now: datetime) -> Findings:
+        """Return what the judge says of the rollout's current state at *now*."""
+        stored = await self.buckets.buckets(rollout.app, rollout.id)
+        watch = await self.buckets.load_watch(rollout.spec.analysis.workspace)
+        question = ask(rollout, now, stored, watch)
+        return Findings(question=question, judgement=judge(question), query=watch.query)
+
+    async def keep(self, rollout: Rollout, findings: Findings) -> tuple[str, str]:
+        """Store the evidence of a decision; return where it is and its SHA-256."""
+        document = {
+            "rollout": rollout.id,
+            "turn": rollout.turn,
+            "state": rollout.state,
+            "step": rollout.step,
+            "judgement": asdict(findings.judgement),
+            "question": asdict(findings.question),
+            "query": findings.query,
+        }
+        body = json.dumps(document, sort_keys=True, default=_plain).encode()
+        place = await self.evidence.keep(f"{rollout.app}/{rollout.id}/{rollout.turn}.json", body)
+        return place, hashlib.sha256(body).hexdigest()
+
+
+def ask(
+    rollout: Rollout,
+    now: datetime,
+    stored: Sequence[StoredBucket],
+    watch: WorkspaceWatch,
+) -> Question:
+    """Return the question about the rollout's current state, from its own buckets alone."""
+    since = rollout.entered_at
+    shown = [pair for pair in stored if pair.start >= since]
+    stable = None
+    if rollout.stable_release is not None:
+        stable = [pair.stable or Bucket(start=pair.start) for pair in shown]
+    least, most = _observation(rollout)
+    analysis = rollout.spec.analysis
+    answered = max(watch.last_success, since) if watch.last_success else since
+    return Question(
+        limits=analysis.limits,
+        canary=[pair.canary for pair in shown],
+        stable=stable,
+        elapsed=now - since,
+        min_observation=least,
+        max_observation=most,
+        provider_silence=max(now - answered, timedelta(0)),
+        provider_grace=analysis.provider_grace,
+        provider_error=watch.last_error,
+    )
+
+
+def _observation(rollout: Rollout) -> tuple[timedelta, timedelta | None]:
+    """Return the least and the most time that the current state is looked at."""
+    strategy = rollout.spec.strategy
+    if rollout.state is State.BAKING:
+        return strategy.bake, strategy.bake
+    if rollout.state is State.OBSERVING:
+        return rollout.current_step.min_observation, rollout.current_step.max_observation
+    steps = strategy.steps
+    return (
+        steps[min(rollout.step, len(steps) - 1)].min_observation if steps else timedelta()
+    ), None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(f"{type(value).__name__} is not evidence")
