@@ -1,0 +1,191 @@
+"""PREFLIGHT: can this rollout start, and between which slots? Nothing is touched here."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from controller.activities import references
+from controller.activities.proof import short
+from controller.activities.replies import answering
+from controller.core.effects import Preflight
+from controller.core.errors import ImageMissingError, PermanentError, TransientError
+from controller.core.events import PreflightFailed, PreflightPassed, Reply
+from controller.core.plan import PRODUCTION, IdentityKind, SlotName
+from controller.ports import Clock, Registry, SiteView, SlotView, TargetPlatform, Telemetry
+
+T = TypeVar("T")
+
+_WRITTEN_BY_STAGE: Final = frozenset({"SLIPWAY_RELEASE", "OTEL_RESOURCE_ATTRIBUTES"})
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What speaks against the rollout, gathered to the end: people fix all of it at once."""
+
+    reasons: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    postponed: TransientError | None = None  # counts only where no reason stands already
+
+    async def ask(self, question: Awaitable[T]) -> T | None:
+        """Return the answer; None where there is none, and the findings say why."""
+        try:
+            return await question
+        except PermanentError as error:
+            self.reasons.append(str(error))
+        except TransientError as error:
+            self.postponed = self.postponed or error
+        return None
+
+
+async def perform(
+    effect: Preflight,
+    platform: TargetPlatform,
+    registry: Registry,
+    telemetry: Telemetry,
+    clock: Clock,
+) -> Reply:
+    """Look at everything the rollout will depend on and name the slots."""
+    work = _Examination(effect, platform, registry, telemetry, clock)
+    return await answering(effect, clock, work.run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Examination:
+    effect: Preflight
+    platform: TargetPlatform
+    registry: Registry
+    telemetry: Telemetry
+    clock: Clock
+    found: _Findings = field(default_factory=_Findings)
+
+    async def run(self) -> Reply:
+        view = await self.platform.read(self.effect.target)
+        self.found.reasons.extend(view.problems)
+        self.found.warnings.extend(view.warnings)
+        active = view.routing.leader
+        stable = view.slots[active]
+        idle = _idle_slot(self.effect, view, active)
+        self._compare(view, stable, idle)
+        await self.found.ask(self._find_image())
+        stable_image = await self._pinned(stable)
+        await self._query_works(stable.telemetry_release)
+        if idle is None or self.found.reasons:
+            return self._failed()
+        if self.found.postponed:
+            raise self.found.postponed
+        return PreflightPassed(
+            at=self.clock.now(),
+            key=self.effect.key,
+            active=active,
+            idle=idle,
+            stable_image=stable_image,
+            stable_release=stable.telemetry_release,
+            warnings=tuple(self.found.warnings),
+        )
+
+    def _failed(self) -> Reply:
+        reasons = tuple(dict.fromkeys(self.found.reasons))
+        return PreflightFailed(at=self.clock.now(), key=self.effect.key, reasons=reasons)
+
+    def _compare(self, view: SiteView, stable: SlotView, idle: SlotName | None) -> None:
+        """Hold the world against the record and the slots against each other."""
+        effect, warn = self.effect, self.found.warnings.append
+        recorded = effect.recorded_active
+        if recorded is not None and recorded.lower() != stable.name.lower():
+            warn(f"by our record {recorded} serves, in the world it is {stable.name}")
+        if references.is_same(stable.image, effect.image) and stable.release == effect.release:
+            self.found.reasons.append(
+                f"Slot {stable.name} already serves {short(effect.release)} ({view.routing}); "
+                "there is nothing to roll out."
+            )
+        if stable.telemetry_release is None:
+            warn(
+                f"slot {stable.name} reports no service.version: no concurrent comparison, "
+                "only the absolute limits judge this rollout"
+            )
+        if effect.identity.kind is IdentityKind.NONE:
+            warn("the app exposes no identity: weaker proof (instance states) of what answers")
+        if idle is None:
+            self.found.reasons.append(
+                f"Site {effect.target.site} has no idle slot beside {stable.name}. "
+                "Name one in the app's slots."
+            )
+        else:
+            self._compare_slots(stable, view.slots[idle])
+
+    def _compare_slots(self, stable: SlotView, idle: SlotView) -> None:
+        if not idle.running:
+            self.found.reasons.append(f"Slot {idle.name} is stopped. Start it, then retry.")
+        missing = sorted(stable.setting_names - idle.setting_names - _WRITTEN_BY_STAGE)
+        if missing:
+            self.found.warnings.append(
+                f"slot {idle.name} lacks settings that {stable.name} has: {', '.join(missing)}"
+            )
+
+    async def _find_image(self) -> None:
+        image = references.parse(self.effect.image)
+        digest = await self.registry.digest_of(
+            image.registry, image.repository, self.effect.release
+        )
+        if digest is None:
+            raise ImageMissingError(
+                f"Registry {image.registry} does not hold {image.repository}@"
+                f"{self.effect.release}.",
+                fix="Push it again, or look at the registry's retention rules.",
+            )
+
+    async def _pinned(self, stable: SlotView) -> str | None:
+        """Return the stable image by digest, so that going back means the very same bytes."""
+        warn = self.found.warnings.append
+        if stable.image is None:
+            warn(f"slot {stable.name} names no image: after a rollback it cannot be put elsewhere")
+            return None
+        reference = references.parse(stable.image)
+        if reference.digest:
+            return str(reference)
+        try:
+            digest = await self.registry.digest_of(
+                reference.registry, reference.repository, reference.tag or ""
+            )
+        except PermanentError as error:
+            warn(f"slot {stable.name} runs {reference} by tag, which cannot be resolved: {error}")
+            return stable.image
+        except TransientError as error:
+            self.found.postponed = self.found.postponed or error
+            return stable.image
+        if digest is None:
+            warn(f"slot {stable.name} runs {reference}, a tag that its registry does not hold")
+            return stable.image
+        warn(
+            f"slot {stable.name} runs {reference} by tag: a rollback pins what the tag names now, "
+            f"{short(digest)}"
+        )
+        return str(reference.pinned(digest))
+
+    async def _query_works(self, stable_release: str | None) -> None:
+        """Run the observation once: a query that cannot work must not be found out mid-way."""
+        analysis = self.effect.analysis
+        until = self.clock.now() - analysis.settle
+        await self.found.ask(
+            self.telemetry.observe(
+                analysis.workspace,
+                releases=[stable_release or self.effect.release],
+                probe_operations=(),
+                since=until - analysis.poll,
+                until=until,
+                bucket=analysis.bucket,
+            )
+        )
+
+
+def _idle_slot(effect: Preflight, view: SiteView, active: SlotName) -> SlotName | None:
+    """Return the slot to fill: one that holds the image already, else the first that is free.
+
+    Production comes last: it is idle only where a named slot serves, and then it is as good.
+    """
+    known = {name.lower(): name for name in view.slots}
+    wanted = (*effect.target.slots, PRODUCTION)
+    names = dict.fromkeys(known[name.lower()] for name in wanted if name.lower() in known)
+    free = [name for name in names if name.lower() != active.lower()]
+    holding = (n for n in free if references.is_same(view.slots[n].image, effect.image))
+    return next(holding, free[0] if free else None)

@@ -1,0 +1,236 @@
+"""Azure App Service as a `TargetPlatform`: Linux sites with classic containers in slots."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.mgmt.web.aio import WebSiteManagementClient
+from azure.mgmt.web.models import Experiments, RampUpRule, Site, SiteConfig
+
+from controller.adapters.azure import ramp_rules, release_settings
+from controller.adapters.azure.arm_site import ArmSlot
+from controller.adapters.azure.container_image import fx_version, image_of, misfit
+from controller.core.errors import BusyError
+from controller.core.plan import PRODUCTION, Routing, SlotName, Target
+from controller.ports import Hosts, SiteView, SlotView
+
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 30  # the SDK's own 300 would outlive the handler that waits
+_RUNNING: Final = "running"
+
+
+class AppServicePlatform:
+    """Drives App Service through Resource Manager. Never sleeps and never repeats a request.
+
+    Args:
+        credential: needs the role Website Contributor on each site.
+        arm_endpoint: Resource Manager of the cloud in use.
+        audience: whom its tokens are for.
+        scheme: of the sites' own host names; https but for a sandbox.
+        connection_options: keywords of the SDK's client, such as ``connection_verify`` or
+            ``transport`` (see `credentials.connection_options`).
+    """
+
+    def __init__(
+        self,
+        credential: AsyncTokenCredential,
+        *,
+        arm_endpoint: str = "https://management.azure.com",
+        audience: str = "https://management.azure.com",
+        scheme: str = "https",
+        connection_options: Mapping[str, Any] = {},
+    ) -> None:
+        self._credential = credential
+        self._arm_endpoint = arm_endpoint
+        self._audience = audience
+        self._scheme = scheme
+        self._connection_options = connection_options
+        self._clients: dict[str, WebSiteManagementClient] = {}
+        self._hosts: dict[str, Hosts] = {}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()
+
+    async def hosts(self, target: Target) -> Hosts:
+        """See `Addresses`. Kept for the life of this object; `read` and `route` look again."""
+        known = self._hosts.get(_key(target))
+        return known or await self._look_up_hosts(target, _slots_of(target))
+
+    async def read(self, target: Target) -> SiteView:
+        """See `TargetPlatform`. The public host is the site's own default host name.
+
+        Custom domains lead to the same front door, and a probe must not depend on their DNS.
+        """
+        names = _slots_of(target)
+        production = self._slot(target, PRODUCTION)
+        slots, sticky = await asyncio.gather(
+            asyncio.gather(*(self._read_slot(target, name) for name in names)),
+            production.sticky_names(),
+        )
+        views: dict[SlotName, SlotView] = {}
+        problems: list[str] = []
+        rules: Sequence[RampUpRule] = ()
+        for view, unfit, configuration in slots:
+            views[view.name] = view
+            problems += unfit
+            if view.name == PRODUCTION:
+                rules = _rules(configuration)
+        hosts = self._remember(target, {name: view.host for name, view in views.items()})
+        split = ramp_rules.read_rules(rules, hosts.slots)
+        return SiteView(
+            host=hosts.public,
+            scheme=self._scheme,
+            slots=views,
+            routing=split.routing,
+            sticky_names=sticky,
+            problems=(*problems, *split.problems),
+            warnings=(*split.warnings, *release_settings.sticky_warnings(sticky)),
+        )
+
+    async def stage(
+        self, target: Target, slot: SlotName, *, image: str, release: str, request_id: str
+    ) -> bool:
+        """See `TargetPlatform`. The image first, then its identity.
+
+        The other way round the *old* image would restart under the new identity and pass every
+        readiness check as the new build.
+        """
+        calls = self._slot(target, slot)
+        had_image = await self._put_image(calls, slot, image, request_id)
+        had_settings = await self._put_settings(calls, slot, image, release, request_id)
+        if had_image and had_settings:
+            return True
+        await calls.restart(request_id)
+        return False
+
+    async def route(self, target: Target, routing: Routing, *, request_id: str) -> Routing:
+        """See `TargetPlatform`. The rules are replaced as a whole, by the slots' real hosts."""
+        production = self._slot(target, PRODUCTION)
+        hosts, configuration = await asyncio.gather(
+            self._look_up_hosts(target, _slots_of(target)), production.configuration()
+        )
+        wanted = ramp_rules.rules_for(routing, hosts.slots)
+        if not ramp_rules.are_as(_rules(configuration), wanted):
+            change = SiteConfig(experiments=Experiments(ramp_up_rules=wanted))
+            await production.change_configuration(change, request_id)
+            configuration = await production.configuration()
+        read = ramp_rules.read_rules(_rules(configuration), hosts.slots)
+        if read.problems:
+            raise BusyError(f"Somebody else writes the rules, too: {' '.join(read.problems)}")
+        return read.routing
+
+    async def instances(self, target: Target, slot: SlotName) -> Sequence[str]:
+        """See `TargetPlatform`."""
+        return await self._slot(target, slot).instances()
+
+    async def log_tail(self, target: Target, slot: SlotName, *, lines: int) -> str:
+        """See `TargetPlatform`."""
+        text = (await self._slot(target, slot).log()).decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    async def _put_image(self, calls: ArmSlot, slot: SlotName, image: str, request_id: str) -> bool:
+        """Make the slot name *image*; True when it did already."""
+        wanted = fx_version(image)
+        before = await calls.configuration()
+        if before.linux_fx_version == wanted:
+            return True
+        await calls.change_configuration(SiteConfig(linux_fx_version=wanted), request_id)
+        after = await calls.configuration()
+        if after.linux_fx_version != wanted:
+            raise BusyError(f"Slot {slot} took the image but still reads {after.linux_fx_version}.")
+        return False
+
+    async def _put_settings(
+        self, calls: ArmSlot, slot: SlotName, image: str, release: str, request_id: str
+    ) -> bool:
+        """Make the slot's settings name *release*; True when they did already."""
+        before = await calls.settings()
+        wanted = release_settings.with_release(before, image=image, release=release)
+        if wanted == before:
+            return True
+        await calls.replace_settings(wanted, request_id)
+        after = await calls.settings()
+        if release_settings.with_release(after, image=image, release=release) != after:
+            raise BusyError(f"Slot {slot} took the settings but does not show {release} yet.")
+        return False
+
+    async def _read_slot(
+        self, target: Target, name: SlotName
+    ) -> tuple[SlotView, list[str], SiteConfig]:
+        calls = self._slot(target, name)
+        site, configuration, settings = await asyncio.gather(
+            calls.describe(), calls.configuration(), calls.settings()
+        )
+        view = SlotView(
+            name=name,
+            host=str(site.default_host_name or ""),
+            image=image_of(configuration.linux_fx_version),
+            release=release_settings.release_of(settings),
+            telemetry_release=release_settings.telemetry_release_of(settings),
+            running=str(site.state or "").lower() == _RUNNING and site.enabled is not False,
+            setting_names=frozenset(settings),
+        )
+        unfit = [f"Slot {name} {why}" for why in _misfits(site, configuration, settings)]
+        return view, unfit, configuration
+
+    async def _look_up_hosts(self, target: Target, names: Sequence[SlotName]) -> Hosts:
+        found = await asyncio.gather(*(self._slot(target, name).host() for name in names))
+        return self._remember(target, dict(zip(names, found, strict=True)))
+
+    def _remember(self, target: Target, hosts: Mapping[SlotName, str]) -> Hosts:
+        known = Hosts(scheme=self._scheme, public=hosts[PRODUCTION], slots=hosts)
+        self._hosts[_key(target)] = known
+        return known
+
+    def _slot(self, target: Target, name: SlotName) -> ArmSlot:
+        client = self._clients.get(target.subscription)
+        if client is None:
+            options: dict[str, Any] = {
+                "connection_timeout": _CONNECT_SECONDS,
+                "read_timeout": _READ_SECONDS,
+                **self._connection_options,
+                # The SDK repeats POST and PATCH after a 5xx, and anything after Retry-After. Only
+                # the engine may repeat: it reads the world before it acts again.
+                "retry_total": 0,
+            }
+            client = WebSiteManagementClient(
+                self._credential,
+                target.subscription,
+                base_url=self._arm_endpoint,
+                credential_scopes=[f"{self._audience.rstrip('/')}/.default"],
+                **options,
+            )
+            self._clients[target.subscription] = client
+        return ArmSlot(client.web_apps, target, name)
+
+
+def _slots_of(target: Target) -> tuple[SlotName, ...]:
+    """Return production and the configured slots, each once."""
+    named = (name for name in target.slots if name.lower() != PRODUCTION)
+    return (PRODUCTION, *dict.fromkeys(named))
+
+
+def _key(target: Target) -> str:
+    return f"{target.resource_id}?{','.join(target.slots)}".lower()
+
+
+def _rules(configuration: SiteConfig) -> Sequence[RampUpRule]:
+    experiments = configuration.experiments
+    return (experiments.ramp_up_rules or ()) if experiments else ()
+
+
+def _misfits(site: Site, configuration: SiteConfig, settings: Mapping[str, str]) -> list[str]:
+    """Return why Slipway cannot work with a slot, each as the end of a sentence about it."""
+    if not (site.reserved or "linux" in str(site.get("kind") or "").lower()):
+        return ["runs Windows; Slipway handles Linux containers only."]
+    found = release_settings.misfits(settings)
+    unfit = misfit(configuration.linux_fx_version)
+    if unfit:
+        found.insert(0, unfit)
+    if not site.default_host_name:
+        found.append("has no host name.")
+    return found
