@@ -1,0 +1,17 @@
+"""Azure Service Bus on loopback: queues with sessions, for the real client."""
+
+from sandbox.servicebus.broker import Broker
+from sandbox.servicebus.entity import Counters, QueueSpec
+from sandbox.servicebus.faults import Faults, LostReply, Refusal
+from sandbox.servicebus.view import MessageView, QueueView
+
+__all__ = [
+    "Broker",
+    "Counters",
+    "Faults",
+    "LostReply",
+    "MessageView",
+    "QueueSpec",
+    "QueueView",
+    "Refusal",
+]
