@@ -1,6 +1,6 @@
 """Operations around swaps: differences, preview, the swap itself, and its result."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sandbox.app_service import errors, swap
 from sandbox.app_service.arm_sites import render_site, slot_named
@@ -48,15 +48,7 @@ async def swap_slots(call: Call) -> Reply:
         call.site.operation = (source.name, target.name)
         call.provider.spawn(swap.run(operation, source, target, ending=ending))
 
-    location = f"{call.base_url}{call.slot_id}/operationresults/{operation.id}"
-    return Reply(
-        status=202,
-        headers={
-            "Location": f"{location}?api-version={call.query['api-version']}",
-            "Retry-After": str(call.provider.retry_after_seconds),
-        },
-        effect=effect,
-    )
+    return _accepted(call, operation, effect)
 
 
 async def get_operation_result(call: Call) -> Reply:
@@ -68,14 +60,18 @@ async def get_operation_result(call: Call) -> Reply:
         raise operation.error
     if operation.state == "Succeeded":
         return Reply(body=render_site(call, call.slot))
+    return _accepted(call, operation)
+
+
+def _accepted(
+    call: Call, operation: swap.Operation, effect: Callable[[], None] | None = None
+) -> Reply:
+    """Say where to ask, and when. Seconds must be whole: the client takes no other Retry-After."""
     location = f"{call.base_url}{call.slot_id}/operationresults/{operation.id}"
-    return Reply(
-        status=202,
-        headers={
-            "Location": f"{location}?api-version={call.query['api-version']}",
-            "Retry-After": str(call.provider.retry_after_seconds),
-        },
-    )
+    headers = {"Location": f"{location}?api-version={call.query['api-version']}"}
+    if call.provider.retry_after_seconds is not None:
+        headers["Retry-After"] = str(call.provider.retry_after_seconds)
+    return Reply(status=202, headers=headers, effect=effect)
 
 
 async def apply_slot_configuration(call: Call) -> Reply:

@@ -19,7 +19,7 @@ class Provider:
 
     faults: ArmFaults
     page_size: int = 100  # of the slot list
-    retry_after_seconds: int = 1  # between polls of a swap; Azure says 15
+    retry_after_seconds: int | None = 1  # between polls of a swap; Azure says 15; None: unsaid
     operations: dict[str, Operation] = field(default_factory=dict[str, Operation])
     tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
 

@@ -38,6 +38,7 @@ def setting(name, default=""):
 
 class App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one write for head and body, or every answer waits for an acknowledgement
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -98,6 +99,7 @@ class Registry:
     """An OCI registry that holds what `push` put into it; with *token*, it wants that."""
 
     def __init__(self, authority: Authority) -> None:
+        self.authority = authority
         self.token: str | None = None
         self.requests: list[str] = []
         self._objects: dict[str, tuple[bytes, str]] = {}
@@ -134,6 +136,10 @@ class Registry:
         digest = self._index(manifest) if index else manifest
         self._objects[tag] = self._objects[digest]
         return f"{self.host}/shop@{digest}"
+
+    def spoil(self, digest: str) -> None:
+        """Hand out other bytes for *digest* from now on."""
+        self._objects[digest] = (b"{}", "application/json")
 
     def _index(self, manifest: str) -> str:
         arm = self._put_json({"platform": "another machine's"})
@@ -257,6 +263,7 @@ async def running(
         pull=RegistryPuller(authority, directory=directory / "images"),
         dice=random.Random(seed),  # noqa: S311 - routing dice, seeded
     )
+    service.arm.provider.retry_after_seconds = None  # the client polls as it likes
     await service.start()
     image = registry.push("old", environment={"RELEASE": "old"})
     slot_image = registry.push(slot_release, environment={"RELEASE": slot_release})
