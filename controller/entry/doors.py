@@ -1,0 +1,165 @@
+"""Between the shapes that the Functions worker hands us and what stands behind the doors.
+
+What a door needs is imported when it is first used, so that the worker indexes and starts fast.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import azure.functions as func
+
+from controller.core.errors import SlipwayError
+from controller.wiring import house, start_telemetry
+
+if TYPE_CHECKING:
+    from controller.entry.http import Request, Response
+
+log = logging.getLogger("slipway.doors")
+
+ApiDoor = Literal["health", "list_apps", "get_app", "get_rollout", "command"]
+
+
+def open_telemetry(environment: Mapping[str, str]) -> None:
+    """Begin the controller's own telemetry, where it is configured."""
+    if start_telemetry(environment):
+        log.info("own telemetry goes to Application Insights")
+
+
+# --- HTTP ---------------------------------------------------------------------------------------
+
+
+async def registry_webhook(request: func.HttpRequest) -> func.HttpResponse:
+    """See `controller.entry.webhooks.registry_webhook`."""
+    from controller.entry.intake import Intake
+    from controller.entry.webhooks import registry_webhook as handle
+
+    async def handler(plain: Request) -> Response:
+        home = house()
+        intake = Intake(configuration=home.configuration, bus=home.bus)
+        return await handle(plain, intake, home.secrets)
+
+    return await _answer(request, handler)
+
+
+async def api(request: func.HttpRequest, door: ApiDoor) -> func.HttpResponse:
+    """See `controller.entry.api.Api`."""
+    from controller.entry.api import Api
+
+    async def handler(plain: Request) -> Response:
+        home = house()
+        behind = Api(
+            store=home.store,
+            history=home.history,
+            buckets=home.buckets,
+            bus=home.bus,
+            registry=home.registry,
+            configuration=home.configuration,
+        )
+        doors: dict[ApiDoor, Callable[[Request], Awaitable[Response]]] = {
+            "health": behind.health,
+            "list_apps": behind.list_apps,
+            "get_app": behind.get_app,
+            "get_rollout": behind.get_rollout,
+            "command": behind.command,
+        }
+        return await doors[door](plain)
+
+    return await _answer(request, handler)
+
+
+async def _answer(
+    request: func.HttpRequest, handler: Callable[[Request], Awaitable[Response]]
+) -> func.HttpResponse:
+    """Run *handler* on the worker's request; every error becomes an answer."""
+    from controller.entry.http import problem, refuse
+
+    try:
+        response = await handler(_plain(request))
+    except SlipwayError as error:
+        response = refuse(error)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.url.partition("?")[0])
+        response = problem(
+            500, "SW500", "Slipway failed on this request.", "See the function's log; try again."
+        )
+    return func.HttpResponse(
+        response.text(),
+        status_code=response.status,
+        headers=dict(response.headers),
+        mimetype="application/json",
+    )
+
+
+def _plain(request: func.HttpRequest) -> Request:
+    from controller.entry.http import Request
+
+    return Request(
+        method=request.method,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        query=dict(request.params),
+        route=dict(request.route_params),
+        body=request.get_body() or b"",
+    )
+
+
+# --- Messages, events, timers -------------------------------------------------------------------
+
+
+async def image_pushed(event: func.EventGridEvent) -> None:
+    """See `controller.entry.webhooks.image_pushed`."""
+    from controller.entry.intake import Intake
+    from controller.entry.webhooks import image_pushed as handle
+
+    home = house()
+    event_type, data, event_id, source = _event_parts(event)
+    intake = Intake(configuration=home.configuration, bus=home.bus)
+    await handle(event_type=event_type, data=data, event_id=event_id, source=source, intake=intake)
+
+
+def _event_parts(event: func.EventGridEvent) -> tuple[str, object, str, str]:
+    """Return type, data, id and source of an event in either schema.
+
+    The worker hands over a ``CloudEvent`` where the delivery is in that schema (its attributes are
+    ``type`` and ``source``), or, in older versions, an ``EventGridEvent`` without a type.
+    """
+    event_type = getattr(event, "event_type", None) or getattr(event, "type", None) or ""
+    source = getattr(event, "topic", None) or getattr(event, "source", None) or ""
+    return event_type, event.get_json(), event.id or "", source
+
+
+async def command_message(message: func.ServiceBusMessage) -> None:
+    """See `controller.entry.queue.on_command`."""
+    from controller.entry.queue import on_command
+
+    home = house()
+    await on_command(
+        message.get_body(),
+        session=message.session_id,
+        deliveries=message.delivery_count or 1,
+        message_id=message.message_id or "",
+        engine=home.engine,
+        bus=home.bus,
+    )
+
+
+async def observe_message(message: func.ServiceBusMessage) -> None:
+    """See `controller.entry.queue.on_observe`."""
+    from controller.entry.queue import on_observe
+
+    home = house()
+    await on_observe(
+        message.get_body(),
+        session=message.session_id,
+        message_id=message.message_id or "",
+        observer=home.observer,
+        bus=home.bus,
+    )
+
+
+async def sweep(timer: func.TimerRequest) -> None:
+    """See `controller.runtime.sweeper.Sweeper`."""
+    swept = await house().sweeper.sweep()
+    log.info("sweep%s: %s", " (past due)" if timer.past_due else "", swept)

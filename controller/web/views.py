@@ -1,0 +1,131 @@
+"""What people and programs see of an app and of a rollout: plain JSON values."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from controller.core.model import AppState, Image, Release, Rollout, Verdict
+from controller.core.plan import AppSpec
+from controller.ports import AuditRow, StoredBucket
+from controller.verdict.buckets import Bucket, total
+from controller.verdict.judge import arm_numbers
+
+Json = dict[str, Any]
+
+
+def app_view(spec: AppSpec, state: AppState) -> Json:
+    """Return one app: what serves, what is under way, and why."""
+    active = state.active
+    return {
+        "app": spec.id,
+        "site": spec.target.site,
+        "state": active.state if active else "idle",
+        "rollout": active.id if active else None,
+        "weight": active.weight if active else 0,
+        "routing": str(state.routing) if state.routing else "",
+        "stable": _release(state.stable) if state.stable else None,
+        "verdict": _verdict(active.verdict) if active else None,
+        "why": active.why if active else "",
+        "queued": [rollout.id for rollout in state.queued],
+        "quarantine": [
+            {"digest": q.digest, "rollout": q.rollout, "reason": q.reason, "at": _time(q.at)}
+            for q in state.quarantine
+        ],
+    }
+
+
+def app_detail(spec: AppSpec, state: AppState, rollouts: Sequence[Rollout]) -> Json:
+    """Return one app with its releases and latest rollouts."""
+    return app_view(spec, state) | {
+        "releases": [_release(release) for release in state.releases],
+        "rollouts": [rollout_view(rollout) for rollout in rollouts],
+    }
+
+
+def rollout_view(r: Rollout) -> Json:
+    """Return one rollout without its history."""
+    return {
+        "id": r.id,
+        "app": r.app,
+        "kind": r.kind,
+        "image": _image(r.image),
+        "state": r.state,
+        "is_over": r.is_over,
+        "step": r.step,
+        "steps": [step.weight for step in r.spec.strategy.steps],
+        "weight": r.weight,
+        "active": r.active,
+        "idle": r.idle,
+        "created_at": _time(r.created_at),
+        "entered_at": _time(r.entered_at),
+        "deadline": _time(r.deadline),
+        "ended_at": _time(r.ended_at),
+        "by": r.by,
+        "reason": r.reason,
+        "why": r.why,
+        "warnings": list(r.warnings),
+        "verdict": _verdict(r.verdict),
+    }
+
+
+def rollout_detail(r: Rollout, audit: Sequence[AuditRow], buckets: Sequence[StoredBucket]) -> Json:
+    """Return one rollout with its history and the figures of both builds in the current state."""
+    shown = [pair for pair in buckets if r.is_over or pair.start >= r.entered_at]
+    stable = [pair.stable for pair in shown if pair.stable is not None]
+    return rollout_view(r) | {
+        "numbers": {
+            "canary": _arm([pair.canary for pair in shown]),
+            "stable": _arm(stable) if stable else None,
+        },
+        "events": [_event(row) for row in audit],
+    }
+
+
+def _arm(buckets: Sequence[Bucket]) -> Json:
+    return dict(arm_numbers(total(buckets)))
+
+
+def _event(row: AuditRow) -> Json:
+    record = row.record
+    return {
+        "sequence": row.sequence,
+        "at": _time(record.at),
+        "kind": record.kind,
+        "what": record.what,
+        "why": record.why,
+        "by": record.by,
+        "from": record.state_from,
+        "to": record.state_to,
+        "numbers": record.numbers,
+        "evidence": record.evidence,
+        "hash": row.hash,
+    }
+
+
+def _image(image: Image) -> Json:
+    return {
+        "reference": image.reference,
+        "repository": image.repository,
+        "tag": image.tag,
+        "digest": image.digest,
+    }
+
+
+def _release(release: Release) -> Json:
+    return {
+        "tag": release.image.tag,
+        "digest": release.image.digest,
+        "slot": release.slot,
+        "rollout": release.rollout,
+        "since": _time(release.at),
+    }
+
+
+def _verdict(verdict: Verdict | None) -> Json | None:
+    if verdict is None:
+        return None
+    return {"label": verdict.label, "reason": verdict.reason, "at": _time(verdict.at)}
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

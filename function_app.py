@@ -1,0 +1,90 @@
+"""The doors of Slipway on Azure Functions: a list; what happens stands behind them."""
+
+import os
+
+import azure.functions as func
+
+from controller.entry import doors
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+doors.open_telemetry(os.environ)
+
+
+@app.function_name("on_image_pushed")
+@app.event_grid_trigger(arg_name="event")
+async def on_image_pushed(event: func.EventGridEvent) -> None:
+    """Azure Container Registry, through Event Grid (either schema)."""
+    await doors.image_pushed(event)
+
+
+@app.function_name("registry_webhook")
+@app.route("webhooks/{registry}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def registry_webhook(req: func.HttpRequest) -> func.HttpResponse:
+    """A registry's own webhook; authenticated by its shared secret."""
+    return await doors.registry_webhook(req)
+
+
+@app.function_name("on_command")
+@app.service_bus_queue_trigger(
+    arg_name="message",
+    queue_name="%SLIPWAY_ROLLOUTS_QUEUE%",
+    connection="ServiceBus",
+    is_sessions_enabled=True,
+)
+async def on_command(message: func.ServiceBusMessage) -> None:
+    """Commands and wake-ups, one app at a time."""
+    await doors.command_message(message)
+
+
+@app.function_name("on_observe")
+@app.service_bus_queue_trigger(
+    arg_name="message",
+    queue_name="%SLIPWAY_OBSERVATIONS_QUEUE%",
+    connection="ServiceBus",
+    is_sessions_enabled=True,
+)
+async def on_observe(message: func.ServiceBusMessage) -> None:
+    """Polls of telemetry, one workspace at a time."""
+    await doors.observe_message(message)
+
+
+@app.function_name("sweep")
+@app.timer_trigger(arg_name="timer", schedule="%SLIPWAY_SWEEP_SCHEDULE%", run_on_startup=False)
+async def sweep(timer: func.TimerRequest) -> None:
+    """Find what should have happened and did not."""
+    await doors.sweep(timer)
+
+
+@app.function_name("health")
+@app.route("health", methods=["GET"])
+async def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Whether the controller runs."""
+    return await doors.api(req, "health")
+
+
+@app.function_name("list_apps")
+@app.route("apps", methods=["GET"])
+async def list_apps(req: func.HttpRequest) -> func.HttpResponse:
+    """All apps."""
+    return await doors.api(req, "list_apps")
+
+
+@app.function_name("get_app")
+@app.route("apps/{app}", methods=["GET"])
+async def get_app(req: func.HttpRequest) -> func.HttpResponse:
+    """One app with its releases and latest rollouts."""
+    return await doors.api(req, "get_app")
+
+
+@app.function_name("get_rollout")
+@app.route("rollouts/{id}", methods=["GET"])
+async def get_rollout(req: func.HttpRequest) -> func.HttpResponse:
+    """One rollout with its history and numbers."""
+    return await doors.api(req, "get_rollout")
+
+
+@app.function_name("command")
+@app.route("apps/{app}/{command}", methods=["POST"])
+async def command(req: func.HttpRequest) -> func.HttpResponse:
+    """Deploy, rollback, abort, approve and the others."""
+    return await doors.api(req, "command")
