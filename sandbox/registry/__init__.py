@@ -1,0 +1,8 @@
+"""A container registry on loopback: OCI distribution API, ACR's tokens, ACR's events."""
+
+from sandbox.registry.client import RegistryClient, push_image
+from sandbox.registry.events import PushEvent, WebhookSender
+from sandbox.registry.image import ImageSpec
+from sandbox.registry.server import Registry
+
+__all__ = ["ImageSpec", "PushEvent", "Registry", "RegistryClient", "WebhookSender", "push_image"]

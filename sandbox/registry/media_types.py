@@ -1,0 +1,11 @@
+"""Media types of the OCI image and distribution specifications, and Docker's older names."""
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
+IN_TOTO = "application/vnd.in-toto+json"
