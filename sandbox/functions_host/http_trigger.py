@@ -1,9 +1,9 @@
 """The host's HTTP front: functions with an HTTP trigger, the admin API, extensions' webhooks."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -97,12 +97,10 @@ class HttpFront:
         self, function: Function, request: web.Request, values: Mapping[str, str]
     ) -> web.Response:
         try:
-            response = await asyncio.shield(  # a client that hangs up does not stop a function
-                self._worker.invoke(
-                    function,
-                    TypedData(http=await _to_rpc(request, values)),
-                    trace_parent=request.headers.get("traceparent", ""),
-                )
+            response = await self._worker.invoke(
+                function,
+                TypedData(http=await _to_rpc(request, values)),
+                trace_parent=request.headers.get("traceparent", ""),
             )
         except FunctionFailedError:
             return web.Response(status=500)
@@ -163,6 +161,7 @@ def _set_cookie(response: web.Response, cookie: RpcHttpCookie) -> None:
         path=_text(cookie.path) or "/",
         secure=cookie.secure.value if cookie.secure else None,
         httponly=cookie.http_only.value if cookie.http_only else None,
+        expires=formatdate(cookie.expires.value.seconds, usegmt=True) if cookie.expires else None,
         max_age=int(cookie.max_age.value) if cookie.max_age else None,
         samesite=_SAME_SITE.get(cookie.same_site),
     )

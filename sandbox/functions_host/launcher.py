@@ -110,13 +110,15 @@ class FunctionsHost:
             self._process = self._spawn(port, child_end)
         finally:
             os.close(child_end)
+        answer = b""
         try:
-            answer = await asyncio.wait_for(asyncio.to_thread(_read_all, ready_end), _START_SECONDS)
-        except BaseException:
-            self.kill()
-            raise
+            with contextlib.suppress(TimeoutError):
+                reading = asyncio.to_thread(_read_all, ready_end)
+                answer = await asyncio.wait_for(reading, _START_SECONDS)
+        finally:
+            if not answer:
+                self.kill()
         if not answer:
-            self.kill()
             raise HostStartError(f"The host did not start:\n{self.output[printed_before:]}")
         state = json.loads(answer)
         self.port = state["port"]

@@ -10,7 +10,6 @@ Within a pump one coroutine uses the receiver: the client's objects are not safe
 
 import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusReceivedMessage
@@ -88,7 +87,7 @@ class Pump:
             session_id=NEXT_AVAILABLE_SESSION,
             max_wait_time=self._accept_seconds,
         )
-        async with _opened(receiver):
+        async with receiver:
             session = receiver.session
             renewal = Renewal(
                 session.renew_lock,
@@ -124,7 +123,7 @@ class Pump:
         receiver = self._trigger.client.get_queue_receiver(
             self._trigger.queue_name, max_wait_time=_PLAIN_WAIT_SECONDS
         )
-        async with _opened(receiver):
+        async with receiver:
             while not self._stopping:
                 for message in await receiver.receive_messages(max_message_count=1):
                     await self._handle(receiver, message, self._message_renewal(receiver, message))
@@ -201,7 +200,3 @@ class Pumps:
             await asyncio.wait(busy, timeout=grace_seconds)
         for task in self._tasks.values():
             task.cancel()
-
-
-def _opened(receiver: ServiceBusReceiver) -> AbstractAsyncContextManager[ServiceBusReceiver]:
-    return receiver

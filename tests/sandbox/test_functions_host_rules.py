@@ -1,6 +1,7 @@
 """The host's rules that need no process: routes, schedules, time spans, settings."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sandbox.functions_host.configuration import (
     parse_timespan,
     resolve_expression,
 )
+from sandbox.functions_host.connections import service_bus_client
 from sandbox.functions_host.routes import compile_route
 from sandbox.functions_host.timers import Timer
 from sandbox.functions_host.worker import Function, Worker
@@ -76,22 +78,35 @@ SCHEDULES = [
 # fmt: on
 
 
+def timer(schedule: str) -> Timer:
+    binding = {"type": "timerTrigger", "name": "t", "schedule": schedule}
+    function = Function(id="1", name="f", bindings=(binding,))
+    return Timer(Worker(Path(), timeout_seconds=None), function, {"EVERY": "*/2 * * * * *"})
+
+
 @pytest.mark.parametrize(
     ("schedule", "after", "expected"), [pytest.param(*case, id=name) for name, *case in SCHEDULES]
 )
 def test_schedules(schedule: str, after: str, expected: str) -> None:
     """NCRONTAB with or without seconds, time spans, and settings."""
-    function = Function(
-        id="1",
-        name="f",
-        bindings=({"type": "timerTrigger", "name": "t", "schedule": schedule},),
-    )
-    timer = Timer(Worker(Path(), timeout_seconds=None), function, {"EVERY": "*/2 * * * * *"})
 
     def moment(text: str) -> dt.datetime:
         return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
-    assert timer.next_occurrence(moment(after)) == moment(expected)
+    assert timer(schedule).next_occurrence(moment(after)) == moment(expected)
+
+
+@pytest.mark.parametrize("schedule", ["often", "* * *", "0 61 * * * *", "0 0 0 31 2 *"])
+def test_a_schedule_that_never_comes_is_refused(schedule: str) -> None:
+    """The host fails the start over it, and names the function."""
+    with pytest.raises(HostConfigurationError, match=f"'{re.escape(schedule)}' of 'f'"):
+        timer(schedule)
+
+
+def test_a_connection_without_settings_is_refused() -> None:
+    """The message names the settings that would do."""
+    with pytest.raises(HostConfigurationError, match="Bus or Bus__fullyQualifiedNamespace"):
+        service_bus_client("Bus", {"Bus__clientId": "x"}, None)
 
 
 @pytest.mark.parametrize(

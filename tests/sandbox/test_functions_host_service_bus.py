@@ -161,8 +161,8 @@ async def test_an_exception_abandons_until_the_message_is_dead_lettered(world: W
 
 
 async def test_a_lock_is_renewed_while_the_function_runs(world: World) -> None:
-    """The function takes longer than two lock durations and is called once."""
-    await world.send("long", "sleep 5")
+    """The function takes longer than the lock lasts and is called once."""
+    await world.send("long", "sleep 3.5")
     await world.ends("long")
     await until(lambda: gone(world, "long"), what="completion")
 
@@ -203,7 +203,7 @@ async def test_a_lost_acknowledgement_means_delivered_again(world: World, reply:
 async def test_a_queue_without_sessions(world: World) -> None:
     """Complete on return; abandon on exception until dead-lettered; the lock is renewed."""
     await world.senders["plain"].send_messages(
-        [ServiceBusMessage(body) for body in ("fine", "sleep 3", "fail")]
+        [ServiceBusMessage(body) for body in ("fine", "sleep 2.5", "fail")]
     )
 
     async def settled() -> bool:
@@ -212,7 +212,7 @@ async def test_a_queue_without_sessions(world: World) -> None:
 
     await until(settled)
     seen = [(r["body"], r["delivery_count"]) for r in await world.client.records("plain")]
-    assert sorted(seen) == [("fail", 1), ("fail", 2), ("fail", 3), ("fine", 1), ("sleep 3", 1)]
+    assert sorted(seen) == [("fail", 1), ("fail", 2), ("fail", 3), ("fine", 1), ("sleep 2.5", 1)]
     assert [m.body for m in world.broker.queue("plain").dead_letter] == [b"fail"]
 
 
@@ -239,18 +239,18 @@ async def test_the_host_outlives_the_namespace(world: World) -> None:
 
 async def test_killed_while_a_function_runs_the_message_comes_again(world: World) -> None:
     """SIGKILL takes host and app; after the restart the message is delivered, counted twice."""
-    await until_sent(world, "killed", "sleep 1")
+    await until_sent(world, "killed", "sleep 0.7")
     await world.client.wait_for("session begins", session_id="killed")
     world.host.kill()
     await world.host.restart()
 
     [begin] = await world.client.wait_for("session begins", session_id="killed")
     assert begin["delivery_count"] == 2
-    assert await world.ends("killed") == ["sleep 1"]
+    assert await world.ends("killed") == ["sleep 0.7"]
 
 
 async def test_stopping_lets_a_running_function_end(world: World) -> None:
-    await world.send("stopped", "sleep 1", "not yet")
+    await world.send("stopped", "sleep 0.4", "not yet")
     await world.client.wait_for("session begins", session_id="stopped")
     await world.host.stop()
 
