@@ -204,10 +204,16 @@ class Registry:
     async def _get_blob(self, request: web.Request) -> web.Response:
         name, digest = self._allow(request, "pull"), request.match_info["digest"]
         content = self._store.existing(name).blob(digest)
+        headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
+        begin, end, _ = request.http_range.indices(len(content))
+        part = content[begin:end]
+        if "Range" in request.headers:  # azure-containerregistry downloads in parts
+            headers["Content-Range"] = f"bytes {begin}-{begin + len(part) - 1}/{len(content)}"
         return web.Response(
-            body=content,
+            body=part,
+            status=206 if "Range" in request.headers else 200,
             content_type="application/octet-stream",
-            headers={"Docker-Content-Digest": digest},
+            headers=headers,
         )
 
     async def _delete_blob(self, request: web.Request) -> web.Response:

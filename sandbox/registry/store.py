@@ -173,9 +173,9 @@ def _parse(manifest: Manifest) -> Json:
 def _named_content(document: Json) -> tuple[list[str], list[str]]:
     """Return the digests of the manifests and of the blobs that *document* names."""
     try:
-        children = [str(one["digest"]) for one in document.get("manifests") or []]
+        children: list[Json] = document.get("manifests") or []
         blobs: list[Json] = [document["config"]] if "config" in document else []
         blobs += document.get("layers") or []
-        return children, [str(one["digest"]) for one in blobs]
+        return [one["digest"] for one in children], [one["digest"] for one in blobs]
     except (KeyError, TypeError) as error:
         raise RegistryError(400, "MANIFEST_INVALID", "a descriptor has no digest") from error

@@ -337,7 +337,7 @@ async def test_a_tag_can_move_without_a_word(registry: Registry, client: Registr
     assert registry.digest("demo", "v1") == second
 
 
-async def test_a_blob_may_come_in_chunks_that_follow_each_other(
+async def test_a_blob_may_come_in_chunks_and_go_in_parts(
     registry: Registry, http: aiohttp.ClientSession
 ) -> None:
     content = b"0123456789"
@@ -359,6 +359,8 @@ async def test_a_blob_may_come_in_chunks_that_follow_each_other(
     async with http.put(f"{place}?digest={digest}", headers=headers) as right:
         assert right.status == 201
     assert (await _get(http, f"/v2/demo/blobs/{digest}", headers))[2] == content
+    part = await _get(http, f"/v2/demo/blobs/{digest}", {**headers, "Range": "bytes=4-5"})
+    assert (part[0], part[1]["Content-Range"], part[2]) == (206, "bytes 4-5/10", b"45")
 
 
 async def test_a_blob_is_mounted_from_another_repository(
