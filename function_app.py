@@ -27,7 +27,7 @@ async def registry_webhook(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("on_command")
 @app.service_bus_queue_trigger(
     arg_name="message",
-    queue_name="%SLIPWAY_ROLLOUTS_QUEUE%",
+    queue_name="rollouts",
     connection="ServiceBus",
     is_sessions_enabled=True,
 )
@@ -39,7 +39,7 @@ async def on_command(message: func.ServiceBusMessage) -> None:
 @app.function_name("on_observe")
 @app.service_bus_queue_trigger(
     arg_name="message",
-    queue_name="%SLIPWAY_OBSERVATIONS_QUEUE%",
+    queue_name="observations",
     connection="ServiceBus",
     is_sessions_enabled=True,
 )

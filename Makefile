@@ -1,0 +1,56 @@
+# Slipway. `make demo` shows it, `make test` proves it; both set everything up by themselves.
+# What the targets need lands in .venv and node_modules, nothing outside this directory.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format lint types imports generated bench lock docs clean
+
+PY := .venv/bin/python
+CODE := controller sandbox tests bench tools function_app.py
+TYPED := controller sandbox function_app.py
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup:  ## Virtual environment, locked dependencies, the sandbox's parts.
+	@tools/setup
+
+demo: setup  ## The main job, live: healthy, failing, slow, dead builds; rollback by HTTP.
+	@$(PY) -m sandbox.demo
+
+dev: setup  ## Sandbox and functions stay up; prints the addresses and what to try.
+	@$(PY) -m sandbox.dev
+
+test: setup  ## The whole test suite.
+	@$(PY) -m pytest -n 2 --dist worksteal
+
+check: setup format lint types imports generated test  ## Everything a change must pass.
+
+format: setup
+	@$(PY) -m ruff format --check $(CODE)
+
+lint: setup
+	@$(PY) -m ruff check $(CODE)
+
+types: setup
+	@$(PY) -m mypy $(TYPED)
+	@tools/node node_modules/pyright/index.js $(TYPED)
+
+imports: setup
+	@.venv/bin/lint-imports --no-cache
+
+generated: setup  ## Generated pages and lock files equal what they are generated from.
+	@$(PY) tools/generate_docs.py --check
+
+docs: setup  ## Write the generated pages.
+	@$(PY) tools/generate_docs.py
+
+bench: setup  ## Speed, size and calls per rollout.
+	@$(PY) -m bench
+
+lock: setup  ## Compile the requirements again.
+	@tools/lock
+
+clean:  ## Remove what setup made.
+	@rm -rf .venv node_modules .sandbox
