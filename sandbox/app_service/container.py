@@ -18,7 +18,7 @@ import aiohttp
 from sandbox.app_service.images import Image
 
 _LOG_BYTES = 256 * 1024
-_PING_INTERVAL_SECONDS = 0.03
+_PING_INTERVAL_SECONDS = 0.02
 _ANSWER_SECONDS = 230.0  # the front end's own limit for one silent request
 _IDLE_CONNECTION_SECONDS = 2.0  # below what app servers use, so that they never hang up first
 _PORTS = range(20000, 32000)  # below the kernel's range for outgoing connections
@@ -79,7 +79,7 @@ class Container:
         self.port = port
         self.process = process
         self.session = _session()
-        self._in_flight = 0
+        self.in_flight = 0  # requests under way
         self._idle = asyncio.Event()
         self._idle.set()
         self._output: asyncio.Task[None] | None = None
@@ -110,13 +110,13 @@ class Container:
     @contextmanager
     def borrowed(self) -> Generator[None]:
         """Hold the container while a request is under way, so that it is not ended."""
-        self._in_flight += 1
+        self.in_flight += 1
         self._idle.clear()
         try:
             yield
         finally:
-            self._in_flight -= 1
-            if self._in_flight == 0:
+            self.in_flight -= 1
+            if self.in_flight == 0:
                 self._idle.set()
 
     async def answers_within(self, seconds: float) -> bool:

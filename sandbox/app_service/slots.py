@@ -48,7 +48,7 @@ class SlotRunner:
         """Run *wanted* from now on; None stops the slot. A start under way is abandoned."""
         self._restarts = 0
         self._wanted = wanted
-        self._begin(_COALESCE_SECONDS)
+        self._begin(_COALESCE_SECONDS if self.active is not None else 0)
         if wanted is None:
             self._serve(None)
 

@@ -45,21 +45,35 @@ class App(BaseHTTPRequestHandler):
         query = parse_qs(url.query)
         if url.path == "/crash":
             os._exit(3)
+        if url.path in {"/half", "/stream"}:
+            self.send_response(200)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"one")
+            self.wfile.flush()
+            while not os.path.exists(query["until"][0]):
+                time.sleep(0.01)
+            if url.path == "/half":
+                os._exit(4)
+            self.wfile.write(b"two")
+            return
         if setting("MUTE"):
             time.sleep(60)
         time.sleep(float(query.get("seconds", ["0"])[0]))
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else b""
         page = {"release": setting("RELEASE"), "pid": os.getpid(), "environment": dict(os.environ),
-                "path": self.path, "headers": dict(self.headers), "body": body.decode()}
+                "path": self.path, "headers": dict(self.headers),
+                "body": body.decode(errors="replace")}
         data = json.dumps(page).encode()
         self.send_response(int(setting("STATUS_" + url.path.strip("/"), setting("STATUS", "200"))))
         self.send_header("Content-Length", str(len(data)))
         self.send_header("x-release-digest", setting("RELEASE"))
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-    do_POST = do_GET
+    do_POST = do_HEAD = do_GET
 
     def log_message(self, *args):
         pass
@@ -119,7 +133,8 @@ class Registry:
                 "architecture": "amd64",
                 "os": "linux",
                 "config": {
-                    "Entrypoint": ["python", "app.py"],
+                    "Entrypoint": ["python", "-S"],
+                    "Cmd": ["app.py"],
                     "Env": [f"{name}={value}" for name, value in environment.items()],
                     "ExposedPorts": {"8080/tcp": {}},
                 },

@@ -1,6 +1,7 @@
 """The front door: who is sent where, what pins a client, and that a replacement costs nothing."""
 
 import asyncio
+import gzip
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -204,6 +205,50 @@ async def test_bodies_headers_and_paths_pass_unchanged(world: World) -> None:
     assert page["headers"]["Host"] == world.site.host("blue")
     assert page["headers"]["X-Forwarded-Proto"] == "http"
     assert page["body"] == body
+
+
+async def test_an_answer_streams(world: World, tmp_path: Path) -> None:
+    """The first half is here while the container has not written the second."""
+    go_on = tmp_path / "go on"
+    url = f"{world.site.url()}/stream"
+    async with world.http.get(url, params={"until": str(go_on)}) as answer:
+        assert await answer.content.readexactly(3) == b"one"
+        go_on.touch()
+        assert await answer.content.read() == b"two"
+
+
+async def test_an_answer_cut_off_by_a_dying_container_is_a_failure(
+    world: World, tmp_path: Path
+) -> None:
+    """Its head was fine; the client learns of the missing half all the same."""
+    go_on = tmp_path / "go on"
+    url = f"{world.site.url()}/half"
+    async with world.http.get(url, params={"until": str(go_on)}) as answer:
+        assert answer.status == 200
+        go_on.touch()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+    assert world.service.traffic.failed(reason="cut off", public=True) == 1
+    assert world.service.traffic.count() == 0
+
+
+async def test_methods_statuses_and_expectations_pass(tmp_path: Path) -> None:
+    """HEAD has no body, a redirect is the client's to follow, 100-continue is answered."""
+    async with running(tmp_path, settings={"STATUS_moved": "302"}) as world:
+        url = world.site.url()
+        async with world.http.head(url) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+            assert int(answer.headers["Content-Length"]) > 0
+        async with world.http.get(f"{url}/moved", allow_redirects=False) as answer:
+            assert answer.status == 302
+        async with world.http.post(url, data=b"body", expect100=True) as answer:
+            assert (await answer.json(content_type=None))["body"] == "body"
+        zipped = gzip.compress(b"zipped")
+        async with world.http.post(
+            url, data=zipped, headers={"Content-Encoding": "gzip"}
+        ) as answer:
+            page = await answer.json(content_type=None)
+            assert page["headers"]["Content-Length"] == str(len(zipped))
 
 
 async def test_answers_are_counted_by_status_class(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def test_an_image_is_unpacked_once(registry: Registry, tmp_path: Path) -> 
     pull = puller(registry, tmp_path / "images")
     first = await pull.pull(reference)
     assert (first.working_directory / "app.py").is_file()
-    assert first.command == ("python", "app.py")
+    assert first.command == ("python", "-S", "app.py")  # Entrypoint, then Cmd
     assert first.environment == {"RELEASE": "v1"}
     asked = len(registry.requests)
 

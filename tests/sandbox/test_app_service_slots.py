@@ -1,6 +1,7 @@
 """Slots are processes: what starts, what keeps serving meanwhile, and what is left in the log."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -175,6 +176,51 @@ async def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
         pids = [box.process.pid for runner in runners for box in runner._containers]
     assert len(pids) == 3
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]  # noqa: ASYNC240 - quick
+
+
+_ORPHAN = """
+import asyncio, pathlib, sys
+from tests.sandbox.app_service_kit import running
+
+async def main():
+    async with running(pathlib.Path(sys.argv[1]), slots=()) as world:
+        print(world.site.production.runner.active.process.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_containers_die_with_the_sandbox(tmp_path: Path) -> None:
+    """Even when it is killed and can clean up nothing."""
+    sandbox = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _ORPHAN, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert sandbox.stdout is not None
+    container = Path("/proc") / (await sandbox.stdout.readline()).decode().strip() / "cmdline"
+    assert "app.py" in container.read_text()
+    sandbox.kill()
+    await sandbox.wait()
+
+    def gone() -> bool:
+        return not container.exists() or "app.py" not in container.read_text()
+
+    await until(gone)
+
+
+async def test_a_request_longer_than_the_stop_limit_is_cut(tmp_path: Path) -> None:
+    """The old container may finish its requests for so long, and no longer."""
+    settings = {"WEBSITES_CONTAINER_STOP_TIME_LIMIT": "0.3"}
+    async with running(tmp_path, settings=settings) as world:
+        long_request = asyncio.create_task(world.get(f"{world.site.url('blue')}/?seconds=30"))
+        runner = world.site.slot("blue").runner
+        assert runner.active is not None
+        await until(lambda: runner.active is not None and runner.active.in_flight == 1)
+        await world.arm.web_apps.restart_slot(GROUP, SITE, "blue")
+
+        assert (await long_request)[0] == 502
+        assert await world.site.settled()
+        assert await world.release("blue") == "old"
 
 
 async def test_site_containers_take_effect_with_a_restart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -94,6 +95,29 @@ async def test_no_client_sees_a_swap(world: World) -> None:
     await asyncio.gather(*clients)
     assert statuses == {200}
     assert world.service.traffic.failed() == 0
+
+
+async def test_a_swap_says_when_to_ask_again(world: World) -> None:
+    """Location and Retry-After come with the 202 and with every poll of a running swap."""
+    world.service.arm.provider.retry_after_seconds = 1
+    said: list[tuple[int, str | None, bool]] = []
+
+    def note(response: Any) -> None:
+        headers = response.http_response.headers
+        said.append(
+            (
+                response.http_response.status_code,
+                headers.get("Retry-After"),
+                "/operationresults/" in headers.get("Location", ""),
+            )
+        )
+
+    poller = await world.arm.web_apps.begin_swap_slot(
+        GROUP, SITE, "blue", TO_PRODUCTION, raw_response_hook=note
+    )
+    await poller.result()
+    assert said[0] == (202, "1", True)
+    assert said[-1] == (200, None, False)
 
 
 async def test_a_swap_can_be_resumed_by_its_token(world: World) -> None:
