@@ -38,8 +38,9 @@ class Broker:
     """An AMQP 1.0 broker which the real Service Bus client takes for the service.
 
     With *tls* it is a namespace for ``ServiceBusClient(broker.namespace, credential,
-    connection_verify=ca_file)``, and *check_tokens* decides whether a token must be valid
-    and meant for Service Bus. Without, it is an emulator: see `connection_string`.
+    connection_verify=ca_file)``, provided it listens on 5671 (else see `endpoint_address`);
+    *check_tokens* decides whether a token must be valid and meant for Service Bus. Without
+    *tls* it is an emulator: see `connection_string`.
 
     Messages live in memory, across `stop` and `start`. One event loop owns the broker, its
     faults and its views.
@@ -104,6 +105,15 @@ class Broker:
     def namespace(self) -> str:
         """The value for ``ServiceBus__fullyQualifiedNamespace``."""
         return f"{_HOST}:{self.port}"
+
+    @property
+    def endpoint_address(self) -> str:
+        """The client's ``custom_endpoint_address``.
+
+        Over TLS pyamqp takes no port from the namespace: without this it goes to 5671. With
+        it, ``transport_type=TransportType.Amqp`` is needed too, or it tries WebSockets.
+        """
+        return f"sb://{self.namespace}"
 
     @property
     def connection_string(self) -> str:

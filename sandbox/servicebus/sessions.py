@@ -202,11 +202,9 @@ class SessionQueue(Queue):
         session.state, session.updated_ms = state, now_ms()
 
     def list_sessions(self, updated_since_ms: int) -> list[str]:
-        """Return sessions with messages, or those whose state changed since a time."""
+        """Return sessions with messages or a state, or those whose state changed since."""
+        stored = [session for session in self.sessions.values() if session.state is not None]
         if updated_since_ms >= _EVERY_SESSION_MS:
-            return sorted({m.session_id or "" for m in self.messages.values()})
-        return sorted(
-            session.id
-            for session in self.sessions.values()
-            if session.state is not None and session.updated_ms >= updated_since_ms
-        )
+            with_messages = {message.session_id or "" for message in self.messages.values()}
+            return sorted(with_messages | {session.id for session in stored})
+        return sorted(session.id for session in stored if session.updated_ms >= updated_since_ms)
