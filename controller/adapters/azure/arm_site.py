@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from enum import Enum
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -97,7 +98,9 @@ class ArmSlot:
                 pages = self._operations.list_instance_identifiers(*self._site)
             else:
                 pages = self._operations.list_instance_identifiers_slot(*self._site, self._name)
-            return [str(instance.state or "UNKNOWN") async for instance in pages]
+            states = [instance.state async for instance in pages]
+        # A str() of the SDK's enumeration gives its Python name, not what was on the wire.
+        return [state.value if isinstance(state, Enum) else state or "UNKNOWN" for state in states]
 
     async def log(self) -> bytes:
         """POST containerlogs: the end of it; empty where nothing was written yet."""

@@ -136,9 +136,14 @@ class World:
         *,
         image: str,
         release: str | None,
+        telemetry_release: str | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> MemorySite:
-        """Make a site whose slots all serve *image* as *release*."""
+        """Make a site whose slots all serve *image* as *release*.
+
+        *telemetry_release* is for a build that we did not deploy: it reports a version, and shows
+        no identity of ours.
+        """
         slots: dict[SlotName, MemorySlot] = {}
         for name in dict.fromkeys((PRODUCTION, *target.slots)):
             host = target.site if name == PRODUCTION else f"{target.site}-{name}"
@@ -147,7 +152,7 @@ class World:
                 host=f"{host}.memory.test",
                 image=image,
                 release=release,
-                telemetry_release=release,
+                telemetry_release=release or telemetry_release,
                 settings=dict(settings or {}),
                 serving=Build(image=image, release=release),
             )
