@@ -1,0 +1,151 @@
+"""What no single value shows: how the values of an app, and the apps, fit together.
+
+These look at what was written, not at validated models, so that they speak even where something
+else is wrong: all problems at once.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from itertools import pairwise
+from typing import Final
+
+from controller.config.analysis import AnalysisSection
+from controller.config.durations import format_duration, parse_duration
+from controller.config.explain import at_key, at_value
+from controller.config.fields import HEADER_NAME
+from controller.config.located import Located
+from controller.config.problems import Problem
+from controller.config.strategy import StepSection
+
+Check = Callable[[Located], Iterator[Problem]]
+
+
+def rising_weights(app: Located) -> Iterator[Problem]:
+    """Each step takes more traffic than the one before."""
+    steps = app.get("strategy", "steps")
+    weights = [
+        (index, found.value)
+        for index, step in enumerate(steps.elements() if steps else [])
+        if (found := step.get("weight")) and isinstance(found.value, int)
+    ]
+    for (_, before), (index, weight) in pairwise(weights):
+        if weight <= before:
+            path = ("strategy", "steps", index, "weight")
+            yield at_value(app, path, f"{weight} is not more than the {before} before it")
+
+
+def ordered_observation(app: Located) -> Iterator[Problem]:
+    """A step's minimum is not longer than its maximum."""
+    steps = app.get("strategy", "steps")
+    for index, step in enumerate(steps.elements() if steps else []):
+        shortest = _duration_in(step, "min_observation", _default(StepSection, "min_observation"))
+        longest = _duration_in(step, "max_observation", _default(StepSection, "max_observation"))
+        if shortest is None or longest is None or shortest <= longest:
+            continue
+        name = "min_observation" if step.get("min_observation") else "max_observation"
+        yield at_value(
+            app,
+            ("strategy", "steps", index, name),
+            f"min_observation ({format_duration(shortest)}) is longer than max_observation "
+            f"({format_duration(longest)})",
+        )
+
+
+def distinct_slots(app: Located) -> Iterator[Problem]:
+    """App Service compares slot names without regard to case."""
+    slots = app.get("target", "slots")
+    seen: set[str] = set()
+    for index, slot in enumerate(slots.elements() if slots else []):
+        name = slot.text.lower()
+        if name in seen:
+            yield at_value(app, ("target", "slots", index), f"the slot '{slot.text}' occurs twice")
+        seen.add(name)
+
+
+def named_identity(app: Located) -> Iterator[Problem]:
+    """The name fits the kind of identity."""
+    identity = app.get("health", "identity")
+    kind = identity.get("kind") if identity else None
+    name = identity.get("name") if identity else None
+    path = ("health", "identity")
+    word = kind.value if kind else "header"
+    if word == "json" and name is None:
+        yield at_key(app, path, "needs a name", "Name the JSON field that holds the digest.")
+    if word == "none" and name is not None:
+        yield at_key(app, (*path, "name"), "has no meaning where kind is none", "Remove it.")
+    is_text = name is not None and isinstance(name.value, str)
+    if word == "header" and name and is_text and not re.fullmatch(HEADER_NAME, name.text):
+        yield at_value(app, (*path, "name"), f"'{name.text}' is not the name of a header")
+
+
+def readable_smoke_tests(app: Located) -> Iterator[Problem]:
+    """An answer to HEAD has no body, and a header is sent once."""
+    tests = app.get("health", "smoke_tests")
+    for index, test in enumerate(tests.elements() if tests else []):
+        path = ("health", "smoke_tests", index)
+        method, body = test.get("method"), test.get("expect_body")
+        if method and body and method.value == "HEAD" and body.value is not None:
+            yield at_key(app, (*path, "expect_body"), "an answer to HEAD has no body", "Use GET.")
+        headers = test.get("headers")
+        seen: set[str] = set()
+        for name, _ in headers.items() if headers else []:
+            if name.lower() in seen:
+                yield at_key(app, (*path, "headers", name), f"the header '{name}' occurs twice")
+            seen.add(name.lower())
+
+
+def patient_with_provider(app: Located) -> Iterator[Problem]:
+    """One late poll is not yet an outage."""
+    analysis = app.get("analysis")
+    if analysis is None:
+        return
+    poll = _duration_in(analysis, "poll", _default(AnalysisSection, "poll"))
+    grace = _duration_in(analysis, "provider_grace", _default(AnalysisSection, "provider_grace"))
+    if poll is not None and grace is not None and grace <= poll:
+        name = "provider_grace" if analysis.get("provider_grace") else "poll"
+        yield at_value(
+            app,
+            ("analysis", name),
+            f"provider_grace ({format_duration(grace)}) is not longer than poll "
+            f"({format_duration(poll)}): every poll would find the provider silent",
+        )
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    rising_weights,
+    ordered_observation,
+    distinct_slots,
+    named_identity,
+    readable_smoke_tests,
+    patient_with_provider,
+)
+
+
+def one_app_per_site(apps: Mapping[str, Located]) -> Iterator[Problem]:
+    """Two apps would undo each other's work on one site."""
+    owners: dict[tuple[str, ...], str] = {}
+    for name, app in apps.items():
+        parts = [app.get("target", key) for key in ("subscription", "resource_group", "site")]
+        site = tuple(part.text.lower() for part in parts if part is not None and part.text)
+        if len(site) < len(parts):
+            continue
+        first = owners.setdefault(site, name)
+        if first != name:
+            what = f"app '{first}' has the same site"
+            yield at_value(app, ("target", "site"), what, "One app per site.")
+
+
+def _duration_in(section: Located, key: str, default: timedelta) -> timedelta | None:
+    found = section.get(key)
+    if found is None:
+        return default
+    try:
+        return parse_duration(found.plain())
+    except ValueError:
+        return None
+
+
+def _default(section: type[StepSection | AnalysisSection], name: str) -> timedelta:
+    value = section.model_fields[name].default
+    return value if isinstance(value, timedelta) else timedelta()

@@ -1,0 +1,137 @@
+"""How a new build takes over: steps, bake, approval, hold."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from controller.config.fields import Duration
+from controller.config.section import Section
+from controller.core import plan
+
+_HOLD: Final = plan.Hold()
+_APPROVAL: Final = plan.Approval()
+_SHORTEST: Final = timedelta(milliseconds=100)
+_SECOND: Final = timedelta(seconds=1)
+_MINUTE: Final = timedelta(minutes=1)
+_DAY: Final = timedelta(days=1)
+DEFAULT_STEPS: Final = (10, 50, 100)
+
+
+class StepSection(Section):
+    """One share of the traffic and how long it is looked at."""
+
+    weight: int = Field(
+        ge=1, le=100, description="Share of live requests in percent. Rises from step to step."
+    )
+    min_observation: Duration = Field(
+        default=_MINUTE,
+        le=_DAY,
+        description="The step lasts at least this long, however good the numbers.",
+    )
+    max_observation: Duration = Field(
+        default=timedelta(minutes=10),
+        ge=_SHORTEST,
+        le=timedelta(days=7),
+        description="Not enough requests by then: "
+        "`analysis.on_no_evidence.insufficient_data` decides.",
+    )
+
+    def to_core(self) -> plan.Step:
+        """Return the core's form."""
+        return plan.Step(
+            weight=plan.Percent(self.weight),
+            min_observation=self.min_observation,
+            max_observation=self.max_observation,
+        )
+
+
+class ApprovalSection(Section):
+    """Whether a named person must agree."""
+
+    point: Annotated[plan.ApprovalPoint, Field(strict=False)] = Field(
+        default=_APPROVAL.point,
+        description="never; before_canary: before the first user sees it; "
+        "before_full: before it takes 100 %.",
+    )
+    limit: Duration = Field(
+        default=_APPROVAL.limit, ge=_SECOND, description="How long an answer is waited for."
+    )
+    on_expiry: Annotated[plan.ExpiryAction, Field(strict=False)] = Field(
+        default=_APPROVAL.on_expiry,
+        description="What happens when nobody answers: roll_back, hold (page a human and wait "
+        "on), proceed (go on unapproved).",
+    )
+
+    def to_core(self) -> plan.Approval:
+        """Return the core's form."""
+        return plan.Approval(point=self.point, limit=self.limit, on_expiry=self.on_expiry)
+
+
+class HoldExpiry(StrEnum):
+    """What ends a hold. It cannot expire into another hold: a rollout ends."""
+
+    ROLL_BACK = "roll_back"
+    PROCEED = "proceed"
+
+
+class HoldSection(Section):
+    """What a rollout does while it waits for a human because evidence is missing."""
+
+    traffic: Annotated[plan.HeldTraffic, Field(strict=False)] = Field(
+        default=_HOLD.traffic,
+        description="frozen: the split stays as it is; returned: stable takes everything.",
+    )
+    limit: Duration = Field(
+        default=_HOLD.limit, ge=_SECOND, description="How long a human is waited for."
+    )
+    on_expiry: Annotated[HoldExpiry, Field(strict=False)] = Field(
+        default=HoldExpiry.ROLL_BACK, description="What happens when nobody answers."
+    )
+
+    def to_core(self) -> plan.Hold:
+        """Return the core's form."""
+        return plan.Hold(
+            traffic=self.traffic,
+            limit=self.limit,
+            on_expiry=plan.ExpiryAction(self.on_expiry),
+        )
+
+
+class StrategySection(Section):
+    """How a new build takes over."""
+
+    steps: list[StepSection] = Field(
+        default=[StepSection(weight=weight) for weight in DEFAULT_STEPS],
+        min_length=1,
+        max_length=20,
+        description="Canary steps, in order.",
+    )
+    bake: Duration = Field(
+        default=_MINUTE,
+        le=timedelta(days=7),
+        description="How long the new build is watched at 100 % while the previous one stays "
+        "warm. 0s: not at all.",
+    )
+    approval: ApprovalSection = Field(
+        default=ApprovalSection(), description="Whether a named person must agree."
+    )
+    hold: HoldSection = Field(
+        default=HoldSection(), description="What happens where evidence is missing."
+    )
+    new_push: Annotated[plan.NewPushPolicy, Field(strict=False)] = Field(
+        default=plan.NewPushPolicy.SUPERSEDE,
+        description="What a push does while a rollout runs: supersede (the running one goes back "
+        "first), queue, reject.",
+    )
+
+    def to_core(self) -> plan.Strategy:
+        """Return the core's form."""
+        return plan.Strategy(
+            steps=tuple(step.to_core() for step in self.steps),
+            bake=self.bake,
+            approval=self.approval.to_core(),
+            hold=self.hold.to_core(),
+            new_push=self.new_push,
+        )
