@@ -130,6 +130,8 @@ class Worker:
         call = asyncio.create_task(self._ask("invocation_request", request))
         try:
             await asyncio.wait({call}, timeout=self._timeout_seconds)
+            if call.cancelled():  # by the app itself; it must not pass for our own end
+                raise FunctionFailedError(f"Function '{function.name}' was cancelled.")
             if call.done():
                 response: InvocationResponse = call.result()
                 return response

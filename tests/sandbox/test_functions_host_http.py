@@ -89,6 +89,7 @@ ANSWERS = [
     ("unknown-route",          "GET",  "/api/nothing/here",      404, ""),
     ("outside-the-prefix",     "GET",  "/echo/abc",              404, ""),
     ("exception",              "GET",  "/api/boom",              500, ""),
+    ("cancels-itself",         "GET",  "/api/gives-up",         500, ""),
     ("platform-ping",          "GET",  "/admin/host/ping",       200, ""),
     ("key-missing",            "GET",  "/api/guarded",           401, ""),
     ("key-wrong",              "GET",  "/api/guarded?code=x",    401, ""),

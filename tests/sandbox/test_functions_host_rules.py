@@ -1,10 +1,12 @@
 """The host's rules that need no process: routes, schedules, time spans, settings."""
 
+import asyncio
 import datetime as dt
 import re
 from pathlib import Path
 
 import pytest
+from azure.servicebus.exceptions import ServiceBusError
 
 from sandbox.functions_host.configuration import (
     HostConfigurationError,
@@ -13,6 +15,7 @@ from sandbox.functions_host.configuration import (
     resolve_expression,
 )
 from sandbox.functions_host.connections import service_bus_client
+from sandbox.functions_host.renewal import Renewal
 from sandbox.functions_host.routes import compile_route
 from sandbox.functions_host.timers import Timer
 from sandbox.functions_host.worker import Function, Worker
@@ -138,3 +141,38 @@ def test_host_json_and_its_defaults(tmp_path: Path) -> None:
     assert (bare.max_concurrent_calls, bare.lock_renewal_seconds) == (16, 300)
     assert (read.max_concurrent_sessions, read.session_idle_seconds) == (5, 7)
     assert (read.function_timeout_seconds, read.lock_renewal_seconds) == (None, 1800)
+
+
+@pytest.mark.parametrize(
+    ("give_up_after_seconds", "fails", "least", "most"),
+    [
+        pytest.param(60, False, 3, 100, id="renewed-while-the-work-lasts"),
+        pytest.param(0.15, False, 1, 2, id="given-up-after-the-limit"),
+        pytest.param(60, True, 1, 1, id="a-failure-ends-it"),
+    ],
+)
+async def test_lock_renewal(
+    give_up_after_seconds: float, *, fails: bool, least: int, most: int
+) -> None:
+    """A lock of 0.2 s is renewed at half time until the work, the limit or a failure ends it."""
+    renewals: list[dt.datetime] = []
+
+    def soon() -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.2)
+
+    async def renew() -> dt.datetime:
+        renewals.append(soon())
+        if fails:
+            raise ServiceBusError("lost")
+        return renewals[-1]
+
+    async def work_until_enough() -> None:
+        for _ in range(200):
+            await asyncio.sleep(0.005)
+            if len(renewals) >= 5:
+                return
+
+    renewal = Renewal(renew, locked_until=soon(), give_up_after_seconds=give_up_after_seconds)
+    await renewal.keep_while(asyncio.create_task(work_until_enough()))
+
+    assert least <= len(renewals) <= most

@@ -6,7 +6,8 @@ One broker and one host serve the module; every test has its own session ids.
 import itertools
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -233,15 +234,17 @@ async def test_the_host_outlives_the_namespace(world: World) -> None:
     await until(lambda: printed(world.host, "again in"))
     await world.broker.start()
 
-    await until_sent(world, "back")
-    assert await world.ends("back") == ["x"]
+    async with anew(world) as again:
+        await again.send("back", "x")
+        assert await world.ends("back") == ["x"]
 
 
 async def test_killed_while_a_function_runs_the_message_comes_again(world: World) -> None:
     """SIGKILL takes host and app; after the restart the message is delivered, counted twice."""
-    await until_sent(world, "killed", "sleep 0.7")
-    await world.client.wait_for("session begins", session_id="killed")
-    world.host.kill()
+    async with anew(world) as again:
+        await again.send("killed", "sleep 0.7")
+        await world.client.wait_for("session begins", session_id="killed")
+        world.host.kill()
     await world.host.restart()
 
     [begin] = await world.client.wait_for("session begins", session_id="killed")
@@ -250,9 +253,10 @@ async def test_killed_while_a_function_runs_the_message_comes_again(world: World
 
 
 async def test_stopping_lets_a_running_function_end(world: World) -> None:
-    await world.send("stopped", "sleep 0.4", "not yet")
-    await world.client.wait_for("session begins", session_id="stopped")
-    await world.host.stop()
+    async with anew(world) as again:
+        await again.send("stopped", "sleep 0.4", "not yet")
+        await world.client.wait_for("session begins", session_id="stopped")
+        await world.host.stop()
 
     left = [m.body for m in world.broker.queue("sessions").active if m.session_id == "stopped"]
     assert left == [b"not yet"], "the running one was completed, the next not begun"
@@ -334,10 +338,14 @@ async def printed(host: FunctionsHost, text: str) -> bool:
     return text in host.output
 
 
-async def until_sent(world: World, session_id: str, body: str = "x") -> None:
-    """Send with a sender of its own: the module's lost its connection with the broker."""
+@asynccontextmanager
+async def anew(world: World) -> AsyncIterator[World]:
+    """A new sender, where the module's has lost its connection with the broker.
+
+    Closing one takes the client long enough for a short function to end: stay inside meanwhile.
+    """
     async with (
         ServiceBusClient.from_connection_string(world.broker.connection_string) as bus,
         bus.get_queue_sender("sessions") as sender,
     ):
-        await sender.send_messages(ServiceBusMessage(body, session_id=session_id))
+        yield replace(world, senders={"sessions": sender})

@@ -71,6 +71,11 @@ async def boom(req: func.HttpRequest) -> func.HttpResponse:
     raise LookupError("boom as asked")
 
 
+@app.route(route="gives-up")
+async def gives_up(req: func.HttpRequest) -> func.HttpResponse:
+    raise asyncio.CancelledError
+
+
 @app.route(route="slow")
 async def slow(req: func.HttpRequest) -> func.HttpResponse:
     try:
