@@ -1,0 +1,1 @@
+"""The demo app that runs in the slots, and the images it is packed into."""

@@ -1,0 +1,54 @@
+"""Packs the demo app into images of any version and any behaviour."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, TypedDict, Unpack
+
+_APP = Path(__file__).with_name("app.py")
+
+
+class DemoBehaviour(TypedDict, total=False):
+    """What a build does wrong; without any of these it is healthy and fast. See `app.py`."""
+
+    error_rate: float
+    latency_ms: float
+    latency_sigma: float
+    leak: tuple[float, float]  # error share and milliseconds added per minute
+    ready_after_seconds: float
+    crash_after_seconds: float
+    never_ready: bool
+    crash_on_start: bool
+    hide_identity: bool
+    seed: int
+
+
+class DemoImage(NamedTuple):
+    """What `push_image` needs: ``push_image(..., **demo_image("1")._asdict())``."""
+
+    files: Mapping[str, bytes]
+    entrypoint: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+def demo_image(version: str, **behaviour: Unpack[DemoBehaviour]) -> DemoImage:
+    """Return the image of one build. Equal arguments give equal digests.
+
+    Raises:
+        TypeError: a behaviour the app does not know.
+    """
+    if unknown := behaviour.keys() - DemoBehaviour.__annotations__.keys():
+        raise TypeError(f"The demo app does not know {', '.join(sorted(unknown))}.")
+    env = {f"DEMO_{name.upper()}": _render(value) for name, value in behaviour.items()}
+    return DemoImage(
+        files={"app.py": _APP.read_bytes()},
+        entrypoint=("python", "app.py"),
+        env={"DEMO_VERSION": version, **env},
+    )
+
+
+def _render(value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # numbers
+    return str(value)
