@@ -7,7 +7,9 @@ before it writes, so each call starts from the top and ends where the world is n
 The bad slot is never stopped: whoever is pinned to it would be answered with errors.
 """
 
+from asyncio import gather
 from dataclasses import dataclass
+from typing import Final
 
 from controller.activities.check_ready import READY_INSTANCE
 from controller.activities.proof import (
@@ -26,6 +28,9 @@ from controller.core.effects import Restore
 from controller.core.events import Done, Reply
 from controller.core.plan import NONE, PRODUCTION, IdentityKind, SlotName, split
 from controller.ports import Answer, Clock, Hosts, Prober, TargetPlatform
+
+# Users without a cookie that we play: while a front end obeys old rules one may be lucky.
+_USERS: Final = 3
 
 
 async def perform(effect: Restore, platform: TargetPlatform, prober: Prober, clock: Clock) -> Reply:
@@ -51,8 +56,10 @@ class _Restoring:
         if not same(seen, goal):
             return self._not_yet(f"routing reads back as {seen}, wanted {goal}")
         hosts = await self.platform.hosts(effect.target)
-        answer = await self.prober.ready(public_url(hosts), effect.health)
-        if not proves(answer, effect.stable_release, effect.health, never=effect.bad_release):
+        url = public_url(hosts)
+        answers = await gather(*(self.prober.ready(url, effect.health) for _ in range(_USERS)))
+        answer = next((each for each in answers if not self._proves_stable(each)), answers[0])
+        if not self._proves_stable(answer):
             wanted = short(effect.stable_release)
             return self._not_yet(
                 f"routing is {seen}; the public host {describe(answer)}, wanted {wanted}"
@@ -86,6 +93,10 @@ class _Restoring:
         if not self._is_stable(pinned, accepted):
             return self._not_yet(f"{proved}; for a client pinned to {bad} it {describe(pinned)}")
         return self._done(f"{proved}; slot {bad} holds the stable build, pinned clients get it")
+
+    def _proves_stable(self, answer: Answer) -> bool:
+        effect = self.effect
+        return proves(answer, effect.stable_release, effect.health, never=effect.bad_release)
 
     async def _is_refilled(self, bad: SlotName, answer: Answer, accepted: set[str | None]) -> bool:
         if self.effect.health.identity.kind is IdentityKind.NONE:

@@ -1,0 +1,180 @@
+"""A world in memory with one app, and the effects that the core asks of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from controller.activities import check_ready, preflight, restore, route, stage
+from controller.adapters.memory.platform import MemoryPlatform
+from controller.adapters.memory.prober import MemoryProber
+from controller.adapters.memory.registry import MemoryRegistry
+from controller.adapters.memory.world import World
+from controller.core.effects import CheckReady, EffectKey, Preflight, Restore, Route, Stage
+from controller.core.events import Reply
+from controller.core.plan import (
+    Analysis,
+    Health,
+    Identity,
+    IdentityKind,
+    Percent,
+    SlotName,
+    Target,
+    split,
+)
+from controller.ports import Observation
+
+BLUE, GREEN, PRODUCTION = SlotName("blue"), SlotName("green"), SlotName("production")
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+TARGET = Target(subscription="s", resource_group="g", site="shop", slots=(BLUE, GREEN))
+OLD_DIGEST, NEW_DIGEST = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+OLD, NEW = f"registry.test/shop@{OLD_DIGEST}", f"registry.test/shop@{NEW_DIGEST}"
+HEALTH = Health()
+NO_IDENTITY = replace(HEALTH, identity=Identity(kind=IdentityKind.NONE))
+
+
+class Clock:
+    """Stands still."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
+@dataclass
+class Observed:
+    """Telemetry that sees nothing, remembers what it was asked, or fails as told."""
+
+    error: Exception | None = None
+    asked: list[tuple[str, Sequence[str], datetime, datetime]] = field(
+        default_factory=list[tuple[str, Sequence[str], datetime, datetime]]
+    )
+
+    async def observe(
+        self,
+        workspace: str,
+        *,
+        releases: Sequence[str],
+        probe_operations: Sequence[str],
+        since: datetime,
+        until: datetime,
+        bucket: timedelta,
+    ) -> Observation:
+        self.asked.append((workspace, releases, since, until))
+        if self.error is not None:
+            raise self.error
+        return Observation(since=since, until=until, buckets={}, query="", newest=None)
+
+
+class Bench:
+    """One app that serves OLD from production, and every activity upon it."""
+
+    def __init__(self, *, release: str | None = OLD_DIGEST, telemetry: str | None = None) -> None:
+        self.world = World()
+        self.site = self.world.create_site(
+            TARGET, image=OLD, release=release, telemetry_release=telemetry, settings={"A": "1"}
+        )
+        self.platform = MemoryPlatform(self.world)
+        self.prober = MemoryProber(self.world)
+        self.registry = MemoryRegistry(self.world.weather)
+        self.registry.push("registry.test", "shop", OLD_DIGEST, "old")
+        self.registry.push("registry.test", "shop", NEW_DIGEST, "new")
+        self.telemetry = Observed()
+        self.clock = Clock()
+
+    async def preflight(self, effect: Preflight) -> Reply:
+        return await preflight.perform(
+            effect, self.platform, self.registry, self.telemetry, self.clock
+        )
+
+    async def stage(self, effect: Stage) -> Reply:
+        return await stage.perform(effect, self.platform, self.clock)
+
+    async def check_ready(self, effect: CheckReady) -> Reply:
+        return await check_ready.perform(effect, self.platform, self.prober, self.clock)
+
+    async def route(self, effect: Route) -> Reply:
+        return await route.perform(effect, self.platform, self.prober, self.clock)
+
+    async def restore(self, effect: Restore) -> Reply:
+        return await restore.perform(effect, self.platform, self.prober, self.clock)
+
+    async def shift(self, weight: int, slot: SlotName = BLUE) -> None:
+        """Bring NEW to *weight* percent on *slot*, proved."""
+        await self.stage(staging(slot))
+        self.world.slot(TARGET, slot).serving = self.world.slot(TARGET, slot).starting
+        self.world.slot(TARGET, slot).starting = None
+        await self.platform.route(
+            TARGET, split(PRODUCTION, slot, Percent(weight)), request_id="shift"
+        )
+        self.site.obeyed = self.site.rules
+
+
+def key(name: str) -> EffectKey:
+    return EffectKey(f"rollout/1/{name}")
+
+
+def checking() -> Preflight:
+    return Preflight(
+        key=key("preflight"),
+        target=TARGET,
+        image=NEW,
+        release=NEW_DIGEST,
+        analysis=Analysis(workspace="w"),
+        recorded_active=None,
+    )
+
+
+def staging(slot: SlotName = BLUE) -> Stage:
+    return Stage(key=key("stage"), target=TARGET, slot=slot, image=NEW, release=NEW_DIGEST)
+
+
+def looking(
+    *, slot: SlotName = BLUE, streak: int = 0, needed: int = 3, health: Health = HEALTH
+) -> CheckReady:
+    return CheckReady(
+        key=key("check_ready"),
+        target=TARGET,
+        slot=slot,
+        release=NEW_DIGEST,
+        health=health,
+        streak=streak,
+        needed=needed,
+    )
+
+
+def routing(
+    weight: int,
+    *,
+    stable: SlotName = PRODUCTION,
+    canary: SlotName = BLUE,
+    stable_release: str | None = OLD_DIGEST,
+    health: Health = HEALTH,
+) -> Route:
+    return Route(
+        key=key("route"),
+        target=TARGET,
+        routing=split(stable, canary, Percent(weight)),
+        canary=canary,
+        release=NEW_DIGEST,
+        stable_release=stable_release,
+        health=health,
+    )
+
+
+def restoring(
+    *,
+    stable: SlotName = PRODUCTION,
+    bad: SlotName | None = BLUE,
+    stable_image: str | None = OLD,
+    stable_release: str | None = OLD_DIGEST,
+    health: Health = HEALTH,
+) -> Restore:
+    return Restore(
+        key=key("restore"),
+        target=TARGET,
+        stable=stable,
+        stable_image=stable_image,
+        stable_release=stable_release,
+        bad=bad,
+        bad_release=NEW_DIGEST,
+        health=health,
+    )

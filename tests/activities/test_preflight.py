@@ -1,0 +1,223 @@
+"""Whether a rollout can start, and between which slots."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from controller.adapters.memory.world import Fault
+from controller.core.errors import AccessDeniedError, ProviderError, QueryInvalidError
+from controller.core.events import Failed, NotYet, PreflightFailed, PreflightPassed
+from controller.core.plan import Identity, IdentityKind, Percent, Routing, SlotName
+from tests.activities.kit import (
+    BLUE,
+    GREEN,
+    NEW,
+    NEW_DIGEST,
+    NOW,
+    OLD,
+    OLD_DIGEST,
+    PRODUCTION,
+    TARGET,
+    Bench,
+    checking,
+)
+
+
+async def passed(bench: Bench) -> PreflightPassed:
+    reply = await bench.preflight(checking())
+    assert isinstance(reply, PreflightPassed), reply
+    return reply
+
+
+async def reasons(bench: Bench) -> tuple[str, ...]:
+    reply = await bench.preflight(checking())
+    assert isinstance(reply, PreflightFailed), reply
+    return reply.reasons
+
+
+async def test_a_sound_world_names_both_slots_and_touches_nothing() -> None:
+    bench = Bench()
+
+    assert await passed(bench) == PreflightPassed(
+        at=NOW,
+        key=checking().key,
+        active=PRODUCTION,
+        idle=BLUE,
+        stable_image=OLD,
+        stable_release=OLD_DIGEST,
+    )
+    assert bench.world.writes == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "active", "idle"),
+    [
+        ((), PRODUCTION, BLUE),
+        (((BLUE, 100),), BLUE, GREEN),
+        (((GREEN, 100),), GREEN, BLUE),
+        (((GREEN, 60), (BLUE, 40)), GREEN, BLUE),
+        (((BLUE, 40),), PRODUCTION, BLUE),
+    ],
+)
+async def test_active_is_who_serves_most_and_idle_the_first_other(
+    rules: tuple[tuple[SlotName, int], ...], active: SlotName, idle: SlotName
+) -> None:
+    bench = Bench()
+    bench.site.rules = Routing(tuple((slot, Percent(share)) for slot, share in rules))
+
+    reply = await passed(bench)
+
+    assert (reply.active, reply.idle) == (active, idle)
+
+
+@pytest.mark.parametrize("slot", [GREEN, PRODUCTION])
+async def test_a_slot_that_holds_the_image_is_taken_first(slot: SlotName) -> None:
+    """Going back to an earlier release is then a matter of routing, production included."""
+    bench = Bench()
+    bench.site.rules = Routing(((BLUE, Percent(100)),))
+    bench.site.slots[slot].image = NEW
+
+    assert (await passed(bench)).idle == slot
+
+
+async def test_production_takes_turns_with_a_single_slot() -> None:
+    bench = Bench()
+    bench.site.rules = Routing(((BLUE, Percent(100)),))
+    effect = replace(checking(), target=replace(TARGET, slots=(BLUE,)))
+
+    reply = await bench.preflight(effect)
+
+    assert isinstance(reply, PreflightPassed)
+    assert (reply.active, reply.idle) == (BLUE, PRODUCTION)
+
+
+async def test_all_reasons_come_at_once() -> None:
+    """People fix everything in one go, so the examination never stops at the first."""
+    bench = Bench()
+    bench.site.problems = ("Slot green runs Windows.",)
+    bench.site.slots[BLUE].running = False
+    bench.registry = type(bench.registry)()
+    bench.telemetry.error = QueryInvalidError("No such table.", fix="Fix it.")
+
+    found = await reasons(bench)
+
+    assert len(found) == 4
+    for said in ("Windows", "blue is stopped", "does not hold shop@", "No such table"):
+        assert any(said in reason for reason in found)
+
+
+async def test_a_build_that_serves_already_has_nothing_to_roll_out() -> None:
+    bench = Bench()
+    effect = replace(checking(), image=OLD, release=OLD_DIGEST)
+
+    reply = await bench.preflight(effect)
+
+    assert isinstance(reply, PreflightFailed)
+    assert "already serves" in reply.reasons[0]
+
+
+async def test_the_same_image_without_our_identity_may_be_rolled_out() -> None:
+    """Somebody else deployed it: the rollout gives it the identity."""
+    bench = Bench(release=None, telemetry="1.0")
+    effect = replace(checking(), image=OLD, release=OLD_DIGEST)
+
+    assert isinstance(await bench.preflight(effect), PreflightPassed)
+
+
+async def test_what_weakens_the_rollout_is_warned_of() -> None:
+    bench = Bench(release=None)
+    bench.site.warnings = ("sticky",)
+    bench.site.slots[PRODUCTION].settings["SECRET_NAME"] = "its value"
+    effect = replace(checking(), recorded_active=GREEN, identity=Identity(kind=IdentityKind.NONE))
+
+    reply = await bench.preflight(effect)
+
+    assert isinstance(reply, PreflightPassed)
+    said = " | ".join(reply.warnings)
+    for words in (
+        "sticky",
+        "by our record green serves, in the world it is production",
+        "no concurrent comparison",
+        "weaker proof",
+        "blue lacks settings that production has: SECRET_NAME",
+    ):
+        assert words in said
+    assert "its value" not in said
+
+
+async def test_a_stable_tag_is_pinned_to_what_it_names_now() -> None:
+    """Otherwise going back could mean other bytes than the ones that served."""
+    bench = Bench()
+    bench.site.slots[PRODUCTION].image = "registry.test/shop:old"
+
+    reply = await passed(bench)
+
+    assert reply.stable_image == OLD
+    assert "by tag" in reply.warnings[0]
+
+
+@pytest.mark.parametrize("image", ["registry.test/shop:gone", "nginx"])
+async def test_a_stable_tag_that_cannot_be_resolved_stays_with_a_warning(image: str) -> None:
+    bench = Bench()
+    bench.site.slots[PRODUCTION].image = image
+
+    reply = await passed(bench)
+
+    assert reply.stable_image == image
+    assert "does not hold" in reply.warnings[0]
+
+
+async def test_the_query_is_tried_on_the_stable_release() -> None:
+    bench = Bench()
+    await passed(bench)
+    analysis = checking().analysis
+
+    workspace, releases, since, until = bench.telemetry.asked[0]
+
+    assert (workspace, list(releases)) == ("w", [OLD_DIGEST])
+    assert until == NOW - analysis.settle
+    assert until - since == analysis.poll
+
+
+async def test_a_provider_that_is_down_is_waited_for() -> None:
+    """The deadline of PREFLIGHT ends the wait."""
+    bench = Bench()
+    bench.telemetry.error = ProviderError("No answer.", retry_after=timedelta(seconds=9))
+
+    reply = await bench.preflight(checking())
+
+    assert isinstance(reply, NotYet)
+    assert reply.retry_after == timedelta(seconds=9)
+
+
+async def test_a_reason_counts_more_than_an_outage() -> None:
+    bench = Bench()
+    bench.world.weather.script("digest_of", Fault.TRANSIENT)
+    bench.telemetry.error = AccessDeniedError("No.", fix="Give Log Analytics Reader.")
+
+    assert await reasons(bench) == ("SW205: No. Give Log Analytics Reader.",)
+
+
+async def test_an_unreadable_registry_is_a_reason_for_the_image_only() -> None:
+    bench = Bench()
+    bench.world.weather.script("digest_of", Fault.PERMANENT)
+    assert len(await reasons(bench)) == 1
+
+    bench.site.slots[PRODUCTION].image = "registry.test/shop:old"
+    bench.world.weather.script("digest_of", None, Fault.PERMANENT)
+    assert "cannot be resolved" in (await passed(bench)).warnings[0]
+
+    bench.world.weather.script("digest_of", None, Fault.TRANSIENT)
+    assert isinstance(await bench.preflight(checking()), NotYet)
+
+
+async def test_a_missing_site_or_slot_fails() -> None:
+    bench = Bench()
+    effect = replace(checking(), target=replace(TARGET, site="another"))
+
+    reply = await bench.preflight(effect)
+
+    assert isinstance(reply, Failed)
+    assert "another" in reply.reason
+    assert NEW_DIGEST not in reply.reason
