@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import hmac
 import io
 import json
 import tarfile
@@ -20,10 +21,11 @@ from sandbox.registry import (
     Registry,
     RegistryClient,
     WebhookSender,
+    notices,
     push_image,
 )
 from sandbox.registry.client import PushError
-from sandbox.registry.events import event_grid_data, event_type, subject, webhook_body
+from sandbox.registry.events import event_grid_data, event_type, subject
 from sandbox.registry.media_types import DOCKER_INDEX, OCI_INDEX, OCI_MANIFEST
 from sandbox.tls import Authority, create_authority
 from sandbox.tokens import mint
@@ -493,6 +495,48 @@ def test_a_deletion_names_neither_tag_nor_size() -> None:
     assert set(event_grid_data(event)["target"]) == {"mediaType", "digest", "repository"}
 
 
+def _rendered(render: notices.Renderer, event: PushEvent) -> dict[str, Any]:
+    notice = render(event)
+    assert notice is not None
+    parsed: dict[str, Any] = json.loads(notice.body)
+    return parsed
+
+
+def test_github_signs_the_bytes_it_sends() -> None:
+    notice = notices.github("It's a secret")(_event(tag=None))
+
+    assert notice is not None
+    expected = hmac.new(b"It's a secret", notice.body, hashlib.sha256).hexdigest()
+    assert notice.headers["X-Hub-Signature-256"] == f"sha256={expected}"
+    version = json.loads(notice.body)["package"]["package_version"]
+    assert version["container_metadata"]["tag"]["name"] == ""
+    assert version["package_url"].endswith(":")
+
+
+def test_docker_hub_names_no_digest_and_is_silent_without_a_tag() -> None:
+    body = _rendered(notices.docker_hub, _event())
+
+    assert body["push_data"]["tag"] == "v1"
+    assert body["repository"]["repo_name"] == "demo/shop"
+    assert NOBODY not in json.dumps(body)
+    assert notices.docker_hub(_event(tag=None)) is None
+
+
+def test_harbor_says_the_digest_for_a_missing_tag() -> None:
+    (resource,) = _rendered(notices.harbor, _event(tag=None))["event_data"]["resources"]
+
+    assert resource["tag"] == resource["digest"] == NOBODY
+    assert resource["resource_url"] == f"demo.azurecr.io/demo/shop@{NOBODY}"
+
+
+def test_distribution_tells_a_deletion_by_digest_and_repository() -> None:
+    (pushed,) = _rendered(notices.distribution, _event())["events"]
+    (deleted,) = _rendered(notices.distribution, _event(action="delete", tag=None))["events"]
+
+    assert (pushed["action"], pushed["target"]["tag"]) == ("push", "v1")
+    assert deleted["target"] == {"digest": NOBODY, "repository": "demo/shop"}
+
+
 class _Receiver:
     """Refuses as often as told, then accepts."""
 
@@ -541,7 +585,7 @@ async def test_an_absent_receiver_is_given_up() -> None:
     await receiver.server.stop()  # nobody listens on its port now
     sender = WebhookSender(f"{receiver.server.url}/hook", retry_seconds=(0,))
 
-    accepted = await sender.send(webhook_body(_event()))
+    accepted = await sender.send(notices.acr(_event()))
 
     assert not accepted
     assert [delivery.status for delivery in sender.deliveries] == [None, None]
