@@ -36,11 +36,11 @@ class HttpProber:
     a build that sends us elsewhere is not the one that answers.
 
     Args:
-        extra_authority: PEM file of a certificate authority to trust beside the public ones.
+        ca_file: PEM file of a certificate authority to trust beside the public ones.
     """
 
-    def __init__(self, *, extra_authority: Path | None = None) -> None:
-        self._extra_authority = extra_authority
+    def __init__(self, *, ca_file: Path | None = None) -> None:
+        self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -90,7 +90,7 @@ class HttpProber:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=trust(self._extra_authority), force_close=True),
+                connector=aiohttp.TCPConnector(ssl=trust(self._ca_file), force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session

@@ -44,7 +44,7 @@ class OciRegistry:
         azure_hosts: registries beside ``*.azurecr.*`` that may be given our Entra token. No other
             host ever sees it: whoever holds it can speak to Azure's registries in our name.
         audience: whom that token is for.
-        extra_authority: PEM file of a certificate authority to trust beside the public ones.
+        ca_file: PEM file of a certificate authority to trust beside the public ones.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class OciRegistry:
         *,
         azure_hosts: frozenset[str] = frozenset(),
         audience: str = AUDIENCE,
-        extra_authority: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self._credential = credential
         self._azure_hosts = azure_hosts
         self._scope = f"{audience.rstrip('/')}/.default"
-        self._extra_authority = extra_authority
+        self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -148,7 +148,7 @@ class OciRegistry:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=trust(self._extra_authority)),
+                connector=aiohttp.TCPConnector(ssl=trust(self._ca_file)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=_TIMEOUT,
                 trust_env=True,

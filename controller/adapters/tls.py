@@ -4,9 +4,9 @@ import ssl
 from pathlib import Path
 
 
-def trust(extra_authority: Path | None = None) -> ssl.SSLContext:
-    """Return a client context for the public roots and, in addition, *extra_authority* (PEM)."""
+def trust(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return a client context for the public roots and, in addition, *ca_file* (PEM)."""
     context = ssl.create_default_context()
-    if extra_authority is not None:
-        context.load_verify_locations(cafile=str(extra_authority))
+    if ca_file is not None:
+        context.load_verify_locations(cafile=str(ca_file))
     return context

@@ -107,8 +107,11 @@ class Images:
 class Stand(Protocol):
     """What the suite needs beside the port under test."""
 
-    platform: TargetPlatform
-    prober: Prober
+    @property
+    def platform(self) -> TargetPlatform: ...
+
+    @property
+    def prober(self) -> Prober: ...
 
     def writes(self) -> int:
         """Return how many changes the platform has been asked for so far."""

@@ -1,6 +1,6 @@
 """What every `TargetPlatform` keeps, asked of the memory twin and of App Service's adapter."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -174,7 +174,7 @@ async def test_throttling_says_when_to_come_back_and_nothing_happened(stand: Sta
 
 @pytest.mark.parametrize("operation", ["stage", "route", "read"])
 async def test_a_refusal_is_permanent_and_an_outage_is_not(stand: Stand, operation: str) -> None:
-    calls = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "stage": lambda: stage_new(stand),
         "route": lambda: stand.platform.route(
             TARGET, split(PRODUCTION, BLUE, Percent(10)), request_id="r/1"

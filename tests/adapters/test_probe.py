@@ -74,7 +74,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
 
 @pytest.fixture
 async def prober(build: Build) -> AsyncIterator[HttpProber]:
-    prober = HttpProber(extra_authority=build.authority.ca_file)
+    prober = HttpProber(ca_file=build.authority.ca_file)
     yield prober
     await prober.close()
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from azure.core.credentials_async import AsyncTokenCredential
 
-from controller.adapters.azure.credentials import Credentials
+from controller.adapters.azure.credentials import default_credential
 from controller.adapters.memory.registry import MemoryRegistry
 from controller.adapters.memory.world import Fault, Weather
 from controller.adapters.registry import AUDIENCE, OciRegistry
@@ -46,12 +47,12 @@ async def registry(authority: Authority) -> AsyncIterator[Registry]:
 
 
 @pytest.fixture
-async def credentials(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Credentials]:
+async def credential(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncTokenCredential]:
     endpoint = IdentityEndpoint("secret")
     await endpoint.start()
     for name, value in endpoint.environment().items():
         monkeypatch.setenv(name, value)
-    held = Credentials()
+    held = default_credential()
     yield held
     await held.close()
     await endpoint.stop()
@@ -65,12 +66,12 @@ async def push(registry: Registry, authority: Authority) -> str:
 
 @pytest.fixture
 async def real(
-    registry: Registry, authority: Authority, credentials: Credentials
+    registry: Registry, authority: Authority, credential: AsyncTokenCredential
 ) -> AsyncIterator[Stand]:
     port = OciRegistry(
-        credentials.get(),
+        credential,
         azure_hosts=frozenset({registry.host}),
-        extra_authority=authority.ca_file,
+        ca_file=authority.ca_file,
     )
     yield Stand(port, registry.host, await push(registry, authority))
     await port.close()
@@ -128,7 +129,7 @@ async def test_a_throttled_registry_says_when_to_come_back(
 
 
 async def test_nobody_listening_is_an_outage(authority: Authority) -> None:
-    port = OciRegistry(None, extra_authority=authority.ca_file)
+    port = OciRegistry(None, ca_file=authority.ca_file)
     with pytest.raises(BusyError, match="does not answer"):
         await port.digest_of("127.0.0.1:9", "shop/web", "v1")
     await port.close()
@@ -137,7 +138,7 @@ async def test_nobody_listening_is_an_outage(authority: Authority) -> None:
 async def test_a_public_image_needs_no_identity(authority: Authority) -> None:
     server = Registry(authority, anonymous_pull=True)
     await server.start()
-    port = OciRegistry(None, extra_authority=authority.ca_file)
+    port = OciRegistry(None, ca_file=authority.ca_file)
     digest = await push(server, authority)
     before = server.requests["POST", "exchange"]
 
@@ -149,12 +150,12 @@ async def test_a_public_image_needs_no_identity(authority: Authority) -> None:
 
 
 async def test_no_stranger_sees_our_entra_token(
-    registry: Registry, authority: Authority, credentials: Credentials
+    registry: Registry, authority: Authority, credential: AsyncTokenCredential
 ) -> None:
     """A registry that is not Azure's is asked for an anonymous token, whatever it says it is."""
     digest = await push(registry, authority)
     before = registry.requests["POST", "exchange"]
-    port = OciRegistry(credentials.get(), extra_authority=authority.ca_file)
+    port = OciRegistry(credential, ca_file=authority.ca_file)
 
     with pytest.raises(AccessDeniedError):
         await port.digest_of(registry.host, "shop/web", digest)
@@ -173,7 +174,7 @@ async def test_a_registry_that_names_no_digest_is_read_and_hashed(authority: Aut
     app.router.add_get("/v2/shop/manifests/v1", manifest)
     server = WebServer(app, tls=authority.server_context())
     await server.start()
-    port = OciRegistry(None, extra_authority=authority.ca_file)
+    port = OciRegistry(None, ca_file=authority.ca_file)
 
     found = await port.digest_of(server.url.removeprefix("https://"), "shop", "v1")
 
@@ -183,19 +184,13 @@ async def test_a_registry_that_names_no_digest_is_read_and_hashed(authority: Aut
     await server.stop()
 
 
-async def test_one_credential_is_made_when_somebody_asks(credentials: Credentials) -> None:
-    """Also one that trusts another authority beside the public ones."""
-    token = await credentials.get().get_token("https://management.azure.com/.default")
-
-    assert tokens.check_token(token.token, "https://management.azure.com")["oid"] == SYSTEM_ASSIGNED
-    assert credentials.get() is credentials.get()
-
-
-async def test_a_credential_trusts_one_more_authority(
-    credentials: Credentials, authority: Authority
+@pytest.mark.parametrize("trusts_one_more", ["", "authority"])
+async def test_the_credential_is_the_managed_identity(
+    credential: AsyncTokenCredential, authority: Authority, trusts_one_more: str
 ) -> None:
-    own = Credentials(extra_authority=authority.ca_file)
-    token = await own.get().get_token("https://vault.azure.net/.default")
+    """Also one that trusts another authority beside the public ones."""
+    own = default_credential(authority.ca_file) if trusts_one_more else credential
+    token = await own.get_token("https://management.azure.com/.default")
     await own.close()
 
-    assert tokens.check_token(token.token, "https://vault.azure.net")
+    assert tokens.check_token(token.token, "https://management.azure.com")["oid"] == SYSTEM_ASSIGNED
