@@ -245,7 +245,7 @@ apps:
       consecutive: 2
       interval: 500ms
       smoke_tests:
-        - {{method: GET, path: /work, expect_status: 200}}
+        - {{method: GET, path: /, expect_status: 200}}
     analysis:
       workspace: {WORKSPACE}
       poll: {poll}s

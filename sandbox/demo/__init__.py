@@ -1,0 +1,1 @@
+"""The main job, live in the terminal: see `sandbox.demo.__main__`."""

@@ -1,0 +1,157 @@
+"""The main job, live: ``make demo``.
+
+Real HTTP clients send a steady stream through the front door while builds are pushed: healthy,
+failing, slow, dead, healthy; then a person rolls back by HTTP. Exit status 0 means that every
+outcome was the expected one and that no client failed but on a bad build's own answers.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from sandbox.clients import Clients
+from sandbox.demo.api import Api
+from sandbox.demo.play import Outcome, Stage, play
+from sandbox.demo.script import ACTS
+from sandbox.demo.view import line, screen, summary
+from sandbox.village import Village
+
+_REPORT = Path("demo-report.json")
+_LOG = Path("demo-functions.log")
+_WARM_UP_SECONDS = 2.0
+
+
+class _Shown:
+    """Draws where it can, prints a line where something changed elsewhere."""
+
+    def __init__(self, console: Console, stage: Stage) -> None:
+        self._console = console
+        self._stage = stage
+        self._live: Live | None = None
+        self._last = ""
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def update(self) -> None:
+        if self._live is not None:
+            self._live.update(screen(self._stage), refresh=True)
+            return
+        now = line(self._stage)
+        if now != self._last:
+            self._last = now
+            self._console.print(f"{time.monotonic() - self._stage.started:6.1f} s  {now}")
+
+
+async def _run(console: Console) -> list[Outcome]:
+    console.print("Starting Azure's pieces on loopback, and Slipway in its Functions host ...")
+    started = time.monotonic()
+    async with Village() as village:
+        console.print(
+            f"Up in {time.monotonic() - started:.1f} s. v1 serves at {village.site.url()}"
+        )
+        clients = Clients(village.site.url())
+        api = Api(village.host)
+        stage = Stage(village=village, api=api, clients=clients)
+        await clients.start()
+        try:
+            await asyncio.sleep(_WARM_UP_SECONDS)
+            shown = _Shown(console, stage)
+            with shown.open():
+                for act in ACTS:
+                    await play(stage, act, notice=shown.update)
+        except BaseException:
+            console.print(village.host.output[-4000:], markup=False)
+            raise
+        finally:
+            await clients.stop()
+            await api.close()
+        if not all(outcome.as_expected for outcome in stage.outcomes):
+            _keep_log(console, village.host.output)
+        return stage.outcomes
+
+
+def _keep_log(console: Console, text: str) -> None:
+    _LOG.write_text(text)
+    console.print(f"The controller's log is kept in {_LOG}.")
+
+
+def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
+    return {
+        "as_expected": all(outcome.as_expected for outcome in outcomes),
+        "seconds": round(seconds, 1),
+        "client_failures_beyond_bad_builds": sum(len(o.unexplained) for o in outcomes),
+        "acts": [
+            {
+                "act": outcome.act.title,
+                "version": outcome.act.version,
+                "expected": {
+                    "state": outcome.act.expect_state,
+                    "serving": outcome.act.expect_serving,
+                },
+                "actual": {
+                    "state": outcome.rollout["state"] if outcome.rollout else None,
+                    "serving": outcome.serving,
+                    "rollout": outcome.rollout["id"] if outcome.rollout else None,
+                    "why": outcome.rollout["why"] if outcome.rollout else None,
+                },
+                "as_expected": outcome.as_expected,
+                "problems": outcome.problems,
+                "seconds": round(outcome.seconds, 1),
+                "controller_seconds": round(outcome.controller_seconds, 2),
+                "requests": outcome.requests,
+                "failures_by_build": dict(outcome.failures),
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def _conclude(console: Console, outcomes: list[Outcome], seconds: float) -> int:
+    console.print(summary(outcomes))
+    for outcome in outcomes:
+        for problem in outcome.problems:
+            console.print(f"✗ {outcome.act.title}: {problem}", style="red", markup=False)
+    report = _report(outcomes, seconds)
+    _REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    beyond = report["client_failures_beyond_bad_builds"]
+    console.print(
+        f"{len(outcomes)} acts in {seconds:.0f} s; client failures beyond the bad builds' own: "
+        f"{beyond}. Details: {_REPORT}"
+    )
+    return 0 if report["as_expected"] and len(outcomes) == len(ACTS) else 1
+
+
+async def main() -> int:
+    """Run the demo; on Ctrl-C or SIGTERM everything is taken down first."""
+    console = Console(highlight=False)
+    started = time.monotonic()
+    task = asyncio.create_task(_run(console))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        outcomes = await task
+    except asyncio.CancelledError:
+        console.print("Interrupted; everything was taken down.")
+        return 130
+    return _conclude(console, outcomes, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

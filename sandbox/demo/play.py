@@ -1,0 +1,153 @@
+"""Plays the acts against a running village and notes what came of each."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.clients import Clients, Seen
+from sandbox.demo.api import Api
+from sandbox.demo.script import Act
+from sandbox.village import APP, Village
+
+Json = dict[str, Any]
+
+_POLL_SECONDS = 0.5
+_ACT_SECONDS = 75.0  # an act that takes longer has failed
+_SETTLE_SECONDS = 1.0
+_EXECUTED = re.compile(r"Executed 'Functions\.(on_\w+|registry_webhook)' \(\w+, (\d+) ms\)")
+_ENDS = frozenset({"succeeded", "rolled_back", "rejected", "superseded"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What came of one act."""
+
+    act: Act
+    rollout: Json | None = None
+    serving: str | None = None
+    seconds: float = 0.0
+    controller_seconds: float = 0.0
+    requests: int = 0
+    failures: Counter[str] = field(default_factory=Counter[str])  # by the build that answered
+    unexplained: list[str] = field(default_factory=list[str])  # failures by anything else
+    problems: list[str] = field(default_factory=list[str])
+    is_over: bool = False
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether everything came as the script says."""
+        return self.is_over and not self.problems
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """Where the play is; the view draws it."""
+
+    village: Village
+    api: Api
+    clients: Clients
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    current: Outcome | None = None
+    app: Json | None = None
+    events: list[Json] = field(default_factory=list[Json])
+    started: float = field(default_factory=time.monotonic)
+
+
+async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome:
+    """Play one act to its end, or to the limit of its time; *notice* is called on each look."""
+    outcome = stage.current = Outcome(act=act)
+    stage.outcomes.append(outcome)
+    begin = time.monotonic()
+    log_before = len(stage.village.host.output)
+    known = {r["id"] for r in ((await stage.api.get(f"apps/{APP}")) or {}).get("rollouts", [])}
+    digest = await _begin(stage, act)
+    while time.monotonic() - begin < _ACT_SECONDS:
+        await _look(stage, outcome, digest, known)
+        _count(stage, outcome, begin)
+        notice()
+        if outcome.rollout is not None and outcome.rollout["state"] in _ENDS:
+            break
+        await asyncio.sleep(_POLL_SECONDS)
+    outcome.seconds = time.monotonic() - begin
+    await asyncio.sleep(_SETTLE_SECONDS)
+    _count(stage, outcome, begin)
+    outcome.controller_seconds = _controller_seconds(stage.village.host.output[log_before:])
+    outcome.serving = await _who_serves(stage)
+    outcome.is_over = True
+    outcome.problems = _problems(outcome)
+    notice()
+    return outcome
+
+
+async def _begin(stage: Stage, act: Act) -> str:
+    if not act.rollback:
+        return await stage.village.push(act.version, **act.behaviour)
+    status, answer = await stage.api.post(
+        f"apps/{APP}/rollback", {"to": act.version, "reason": "customers call", "by": "ann"}
+    )
+    if status != 202:
+        raise RuntimeError(f"rollback was answered {status}: {answer}")
+    return stage.village.registry.digest("shop", act.version)
+
+
+async def _look(stage: Stage, outcome: Outcome, digest: str, known: set[str]) -> None:
+    stage.app = await stage.api.get(f"apps/{APP}")
+    rollouts = (stage.app or {}).get("rollouts", [])
+    mine = [r for r in rollouts if r["id"] not in known and r["image"]["digest"] == digest]
+    if not mine:
+        return
+    detail = await stage.api.get(f"rollouts/{mine[0]['id']}")
+    if detail is not None:
+        outcome.rollout = detail
+        stage.events = detail["events"]
+
+
+def _count(stage: Stage, outcome: Outcome, begin: float) -> None:
+    seen = stage.clients.since(begin)
+    outcome.requests = len(seen)
+    outcome.failures = Counter(s.version or "nobody" for s in seen if s.failed)
+    bad = outcome.act.version if outcome.act.may_fail_for_users else None
+    outcome.unexplained = [
+        _describe(s) for s in seen if s.failed and (s.version is None or s.version != bad)
+    ]
+
+
+def _describe(seen: Seen) -> str:
+    who = seen.version or "no build"
+    return f"{seen.status or 'no answer'} from {who} {seen.problem}".strip()
+
+
+async def _who_serves(stage: Stage) -> str | None:
+    """Return the version that new clients get, asked of the front door."""
+    latest = [s for s in stage.clients.since(time.monotonic() - 1) if s.version and not s.failed]
+    return Counter(s.version for s in latest).most_common(1)[0][0] if latest else None
+
+
+def _controller_seconds(log: str) -> float:
+    return sum(int(ms) for _, ms in _EXECUTED.findall(log)) / 1000
+
+
+def _problems(outcome: Outcome) -> list[str]:
+    act = outcome.act
+    rollout = outcome.rollout
+    if rollout is None:
+        return ["no rollout began"]
+    found: list[str] = []
+    if rollout["state"] != act.expect_state:
+        found.append(f"ended {rollout['state']}, expected {act.expect_state}: {rollout['why']}")
+    if outcome.serving != act.expect_serving:
+        found.append(f"{outcome.serving} serves, expected {act.expect_serving}")
+    whys = " ".join(event["why"] for event in rollout["events"])
+    if act.expect_why and act.expect_why not in whys:
+        found.append(f"went back for another reason than {act.expect_why!r}")
+    shares = {event["to"] for event in rollout["events"]}
+    if act.must_stay_unseen and "shifting" in shares:
+        found.append("users were sent to it")
+    if outcome.unexplained:
+        first = outcome.unexplained[0]
+        found.append(f"{len(outcome.unexplained)} failures not of a bad build's own: {first}")
+    return found

@@ -1,0 +1,68 @@
+"""What happens in the demo, and what must come of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One release, or one rollback by a person, and its expected end."""
+
+    title: str
+    version: str  # what is pushed, or what is gone back to
+    expect_state: str
+    expect_serving: str  # version that serves everyone afterwards
+    expect_why: str = ""  # must occur in the record of why it went back
+    behaviour: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rollback: bool = False  # by HTTP instead of a push
+    may_fail_for_users: bool = False  # the bad build's own answers
+    must_stay_unseen: bool = False  # no user may ever get it
+
+
+ACTS: tuple[Act, ...] = (
+    Act(
+        title="v2 is healthy",
+        version="v2",
+        expect_state="succeeded",
+        expect_serving="v2",
+    ),
+    Act(
+        title="v3 fails 30 % of its requests once it is ready",
+        version="v3",
+        behaviour={"error_rate": 0.3},
+        expect_state="rolled_back",
+        expect_serving="v2",
+        expect_why="error rate",
+        may_fail_for_users=True,
+    ),
+    Act(
+        title="v4 is slow (p95 x4)",
+        version="v4",
+        behaviour={"latency_ms": 160},
+        expect_state="rolled_back",
+        expect_serving="v2",
+        expect_why="p95",
+    ),
+    Act(
+        title="v5 never becomes ready",
+        version="v5",
+        behaviour={"never_ready": True},
+        expect_state="rolled_back",
+        expect_serving="v2",
+        must_stay_unseen=True,
+    ),
+    Act(
+        title="v6 is healthy",
+        version="v6",
+        expect_state="succeeded",
+        expect_serving="v6",
+    ),
+    Act(
+        title="a person rolls back to v2 by HTTP",
+        version="v2",
+        rollback=True,
+        expect_state="succeeded",
+        expect_serving="v2",
+    ),
+)

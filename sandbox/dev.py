@@ -1,0 +1,109 @@
+"""The village stays up: ``make dev`` prints the addresses and what to try, until Ctrl-C."""
+
+import asyncio
+import signal
+import sys
+
+from sandbox.clients import Clients
+from sandbox.village import APP, WEBHOOK_SECRET, Village
+
+_PUSH_HELP = "push VERSION [error_rate=0.3] [latency_ms=200] [never_ready=true] ..."
+
+
+def _introduction(village: Village) -> str:
+    key = village.host.host_key
+    url = village.host.url
+    return f"""
+The app        {village.site.url()}/work        (slots: {
+        ", ".join(f"{name} {village.site.url(name)}" for name in village.options.slots)
+    })
+Slipway        {url}/api
+Registry       https://{village.registry.host}
+ARM            {village.app_service.arm_url}
+Logs           {village.log_file}
+
+Try, in another terminal:
+
+  export SLIPWAY_URL={url} SLIPWAY_KEY={key}
+  .venv/bin/slipway apps
+  .venv/bin/slipway status {APP} --watch
+  curl -H "x-functions-key: $SLIPWAY_KEY" $SLIPWAY_URL/api/apps
+  curl -H "x-functions-key: $SLIPWAY_KEY" -d '{{"reason": "customers call"}}' \\
+       $SLIPWAY_URL/api/apps/{APP}/rollback
+  curl -H "Authorization: {WEBHOOK_SECRET}" -d '{{"action": "ping"}}' $SLIPWAY_URL/api/webhooks/acr
+
+Here: {_PUSH_HELP}
+      kill | restart (the functions process) | quit
+"""
+
+
+def _value(text: str) -> object:
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+async def _push(village: Village, words: list[str]) -> str:
+    version, *options = words
+    behaviour = {k: _value(v) for k, _, v in (option.partition("=") for option in options)}
+    try:
+        digest = await village.push(version, **behaviour)
+    except TypeError as error:
+        return str(error)
+    return f"pushed {version} {digest}; the push itself starts the rollout"
+
+
+async def _obey(village: Village, words: list[str]) -> str:
+    match words:
+        case ["push", _, *_]:
+            return await _push(village, words[1:])
+        case ["kill"]:
+            village.host.kill()
+            return "the functions process got SIGKILL; 'restart' starts it again"
+        case ["restart"]:
+            await village.host.restart()
+            return f"the functions process runs again, pid {village.host.pid}"
+        case _:
+            return f"{_PUSH_HELP} | kill | restart | quit"
+
+
+async def _converse(village: Village, stop: asyncio.Event) -> None:
+    """Read orders from the terminal; without one, just wait."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop.add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
+    try:
+        while not stop.is_set():
+            line = await lines.get()
+            words = line.split()
+            if not line or words == ["quit"]:
+                stop.set()
+            elif words:
+                print(await _obey(village, words), flush=True)
+    finally:
+        loop.remove_reader(sys.stdin)
+
+
+async def main() -> None:
+    """Keep the village up until Ctrl-C, SIGTERM, or ``quit``."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with Village() as village:
+        clients = Clients(village.site.url(), rate=20, clients=4)
+        await clients.start()
+        print(_introduction(village), flush=True)
+        talk = asyncio.create_task(_converse(village, stop)) if sys.stdin.isatty() else None
+        await stop.wait()
+        if talk is not None:
+            talk.cancel()
+        await clients.stop()
+    print("Everything was taken down.")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
