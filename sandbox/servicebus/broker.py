@@ -31,7 +31,7 @@ _HOST = "127.0.0.1"
 _TOKENS = "$cbs"
 _MANAGEMENT = "/$management"
 _DEAD_LETTER = "/$deadletterqueue"
-_ANY_NODE_BYTES = 1 << 20  # request nodes take what any queue takes, wrapped
+_ANY_NODE_BYTES = 4 << 20  # request nodes take what any queue takes, wrapped
 
 
 class Broker:

@@ -82,7 +82,7 @@ def decode(data: bytes, position: int = 0) -> tuple[object, int]:
     except DecodeError:
         raise
     except (IndexError, struct.error, ValueError, TypeError) as error:
-        # cut short, not UTF-8, or a map with a list for a key
+        # cut short, not ASCII, or a map with a list for a key
         raise DecodeError(f"Not an AMQP value at byte {position}: {error}") from error
 
 
@@ -174,7 +174,9 @@ def _decode_text(kind: int, content: bytes) -> object:
     if kind == 0:
         return content
     if kind == 1:
-        return content.decode("utf-8")
+        # pyamqp writes binary keys as strings which are no UTF-8: lossless, so that an
+        # answer may repeat them.
+        return content.decode("utf-8", "surrogateescape")
     if kind == 3:
         return Symbol(content.decode("ascii"))
     raise DecodeError(f"Unknown kind {kind} of text.")
@@ -255,7 +257,7 @@ def _(value: Symbol) -> bytes:
 
 @encode.register
 def _(value: str) -> bytes:
-    return _variable(0xA1, value.encode())
+    return _variable(0xA1, value.encode("utf-8", "surrogateescape"))
 
 
 @encode.register

@@ -78,13 +78,7 @@ class SenderEndpoint(Endpoint):
         return accepted()
 
     def _store(self, payload: bytes, message_format: int) -> None:
-        limit = self._queue.spec.max_message_bytes
-        if len(payload) > limit:
-            raise RefusedError(
-                MESSAGE_TOO_LARGE,
-                f"The received message (size:{len(payload)} bytes) exceeds the limit "
-                f"({limit} bytes) currently allowed on the link.",
-            )
+        _check_size(self._queue, payload)  # a batch as a whole, too
         parts = [payload]
         if message_format == BATCH_FORMAT:
             parts = [data_of(raw) for code, raw in split(payload) if code is Section.DATA]
@@ -93,10 +87,22 @@ class SenderEndpoint(Endpoint):
 
 def put_all(queue: Queue, parts: Sequence[bytes]) -> list[int]:
     """Store messages, all or none; return their sequence numbers."""
+    for part in parts:
+        _check_size(queue, part)
     messages = [parse(part) for part in parts]
     for message in messages:
         queue.check(message)
     return [queue.put(message) for message in messages]
+
+
+def _check_size(queue: Queue, payload: bytes) -> None:
+    limit = queue.spec.max_message_bytes
+    if len(payload) > limit:
+        raise RefusedError(
+            MESSAGE_TOO_LARGE,
+            f"The received message (size:{len(payload)} bytes) exceeds the limit "
+            f"({limit} bytes) currently allowed on the link.",
+        )
 
 
 class ReceiverEndpoint(Endpoint):

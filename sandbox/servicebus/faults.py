@@ -106,6 +106,7 @@ class Faults:
         """Lose the next *count* message locks, *after_seconds* after the delivery.
 
         The message comes again with its delivery count raised; the old lock token is dead.
+        For queues without sessions: in the others the session's lock is what can be lost.
         """
         self._of(queue).message_locks += [after_seconds] * count
 

@@ -291,8 +291,7 @@ class Session:
     def handle(self, frame: Frame, attach: Callable[[Link], None]) -> None:
         """Act on one frame; *attach* finds the endpoint of a new link."""
         if frame.performative == Performative.ATTACH:
-            link = self.links[frame.number(1)] = Link(self, frame)
-            attach(link)
+            self._attach(frame, attach)
         elif frame.performative == Performative.FLOW:
             self._flow(frame)
         elif frame.performative == Performative.TRANSFER:
@@ -301,6 +300,13 @@ class Session:
             self._disposition(frame)
         elif frame.performative == Performative.DETACH:
             self._detach(frame)
+
+    def _attach(self, frame: Frame, attach: Callable[[Link], None]) -> None:
+        link = Link(self, frame)
+        if old := self.links.pop(link.handle, None):  # against the standard; do not leak it
+            self._drop(old, orderly=False)
+        self.links[link.handle] = link
+        attach(link)
 
     def _flow(self, frame: Frame) -> None:
         link = self.links.get(frame.number(4, -1))

@@ -131,6 +131,8 @@ class StoredMessage:
 def parse(raw: bytes) -> StoredMessage:
     """Return what a sender sent. Raises `DecodeError` for bytes that are no message."""
     sections = split(raw)
+    for code, part in sections:
+        _check(code, part)
     header = value_of(first(sections, Section.HEADER))
     annotations = entries_of(first(sections, Section.ANNOTATIONS))
     properties = value_of(first(sections, Section.PROPERTIES))
@@ -147,6 +149,17 @@ def parse(raw: bytes) -> StoredMessage:
         session_id=as_text(field_of(properties, 10)),
         scheduled_ms=as_int(decode_value(scheduled[1])) if scheduled else 0,
     )
+
+
+def _check(code: Section, raw: bytes) -> None:
+    """Decode a section once, so that whoever reads it later need not expect an error."""
+    if code is Section.DATA:
+        data_of(raw)
+    elif code in {Section.ANNOTATIONS, Section.APPLICATION_PROPERTIES}:
+        for _, value in entries_of(raw).values():
+            decode_value(value)
+    else:
+        decode_value(raw)
 
 
 def dead_lettered(

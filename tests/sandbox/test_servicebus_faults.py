@@ -88,23 +88,35 @@ async def work(opened: Work) -> AsyncIterator[Work]:
     assert (opened.view.active, opened.view.dead_letter) == ((), ())
 
 
-async def test_a_settlement_whose_answer_is_an_error_was_applied_or_not(work: Work) -> None:
-    for applied in (True, False):
-        work.broker.faults.drop_settlements("work", applied=applied)
-        await work.send("once")
-        message = await work.take_one()
-        with pytest.raises(OperationTimeoutError):
-            await work.receiver.complete_message(message)
-        assert len(work.view.active) == (0 if applied else 1)
-        if not applied:
-            assert work.view.active[0].locked
-            await work.client.get_queue_receiver("work").close()
-            await settle_again(work, message)
+@pytest.mark.parametrize("reply", [LostReply.ERROR, LostReply.SILENCE])
+async def test_a_settlement_without_its_answer_was_applied_or_not(
+    work: Work, reply: LostReply
+) -> None:
+    """The SDK settles again through the management node, and meets its own lock's end."""
+    made = ServiceBusClient.from_connection_string(
+        work.broker.connection_string, retry_total=1, retry_backoff_factor=0.01
+    )
+    async with made as client, client.get_queue_receiver("work") as receiver:
+        receiver._config.timeout = 0.5  # seconds it waits for an answer; 60 otherwise
+        for applied in (True, False):
+            await work.send("once")
+            message = await take_one(receiver)
+            work.broker.faults.drop_settlements("work", applied=applied, reply=reply)
+            if applied:
+                with pytest.raises(MessageLockLostError):
+                    await receiver.complete_message(message)
+            else:
+                await receiver.complete_message(message)
+            assert work.view.active == ()
 
 
-async def settle_again(work: Work, message: ServiceBusReceivedMessage) -> None:
-    """As the SDK does by itself when retries are allowed: through the management node."""
-    await work.receiver._settle_message_via_mgmt_link("completed", [message.lock_token])
+async def test_the_error_of_a_lost_answer_is_a_timeout(work: Work) -> None:
+    await work.send("once")
+    message = await work.take_one()
+    work.broker.faults.drop_settlements("work", applied=True)
+    with pytest.raises(OperationTimeoutError):
+        await work.receiver.complete_message(message)
+    assert work.view.active == ()
 
 
 @pytest.mark.parametrize("applied", [True, False])

@@ -313,10 +313,11 @@ async def test_the_blocking_client_works_as_well(plain: Plain) -> None:
 async def test_an_expired_message_is_dead_lettered_or_dropped(
     broker: Broker, client: ServiceBusClient
 ) -> None:
-    async with client.get_queue_sender("short-lived") as sender:
-        await sender.send_messages(ServiceBusMessage("t"))
-    async with client.get_queue_sender("forgetful") as sender:
-        await sender.send_messages(ServiceBusMessage("u"))
+    async def send_to(queue: str) -> None:
+        async with client.get_queue_sender(queue) as sender:
+            await sender.send_messages(ServiceBusMessage("t"))
+
+    await asyncio.gather(send_to("short-lived"), send_to("forgetful"))
     async with client.get_queue_receiver("short-lived", sub_queue="deadletter") as receiver:
         (dead,) = await receiver.receive_messages(1, max_wait_time=5)
         await receiver.complete_message(dead)
