@@ -1,0 +1,1 @@
+"""The command ``slipway``: checks a configuration here, and talks to a controller over HTTP."""

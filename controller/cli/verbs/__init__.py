@@ -1,0 +1,36 @@
+"""The words after ``slipway``, one module each."""
+
+from typing import Final
+
+from controller.cli.verb import Verb
+from controller.cli.verbs import (
+    abort,
+    approve,
+    apps,
+    deploy,
+    pause,
+    promote,
+    reject,
+    resume,
+    retry,
+    rollback,
+    schema,
+    status,
+    validate,
+)
+
+VERBS: Final[tuple[Verb, ...]] = (
+    validate.VERB,
+    schema.VERB,
+    apps.VERB,
+    status.VERB,
+    deploy.VERB,
+    rollback.VERB,
+    abort.VERB,
+    approve.VERB,
+    reject.VERB,
+    pause.VERB,
+    resume.VERB,
+    promote.VERB,
+    retry.VERB,
+)

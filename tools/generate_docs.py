@@ -1,0 +1,69 @@
+"""Write the documentation pages that are made of code, or check that they are up to date.
+
+    python tools/generate_docs.py           write them
+    python tools/generate_docs.py --check   exit 1 if one differs
+
+To add a page, add an entry to PAGES: its path and a function that returns its text.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def configuration() -> str:
+    """Return docs/configuration.md."""
+    from controller.config.reference import configuration_reference  # noqa: PLC0415
+
+    return configuration_reference()
+
+
+def cli() -> str:
+    """Return docs/cli.md."""
+    from controller.cli.reference import cli_reference  # noqa: PLC0415
+
+    return cli_reference()
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/configuration.md": configuration,
+    "docs/cli.md": cli,
+}
+
+
+def write(root: Path = ROOT) -> None:
+    """Write every page under *root*."""
+    for name, make in PAGES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(make(), encoding="utf-8", newline="\n")
+
+
+def outdated(root: Path = ROOT) -> list[str]:
+    """Return the pages under *root* that are not what the code says."""
+    return [name for name, make in PAGES.items() if _committed(root / name) != make()]
+
+
+def _committed(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line and return its exit status."""
+    if arguments == ["--check"]:
+        wrong = outdated()
+        for name in wrong:
+            print(f"{name} is out of date. Run: python tools/generate_docs.py", file=sys.stderr)
+        return 1 if wrong else 0
+    if arguments:
+        print(__doc__, file=sys.stderr)
+        return 2
+    write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
