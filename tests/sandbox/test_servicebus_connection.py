@@ -262,13 +262,17 @@ async def offend(port: int, data: bytes) -> None:
         writer.close()
 
 
-async def test_rubbish_ends_its_own_connection_only(broker: Broker) -> None:
+async def test_rubbish_ends_its_own_connection_only(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
     dice = random.Random(20_261_122)  # noqa: S311 - the same rubbish each time
     async with emulator(broker) as client, client.get_queue_sender("plain") as sender:
         for _ in range(300):
             await offend(broker.port, rubbish(dice))
         await sender.send_messages(ServiceBusMessage("still here"))
         assert [message.body for message in broker.queue("plain").active] == [b"still here"]
+    surprises = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert surprises == []  # each was foreseen, none caught by the last resort
 
 
 async def test_a_deeply_nested_value_and_a_huge_count_are_refused(broker: Broker) -> None:
