@@ -130,6 +130,10 @@ async def test_what_does_not_exist_is_named(stand: Stand) -> None:
         await stand.platform.stage(
             TARGET, nowhere, image=image("new"), release="r", request_id="r/1"
         )
+    with pytest.raises(SlotMissingError, match="purple"):
+        await stand.platform.route(
+            TARGET, split(PRODUCTION, nowhere, Percent(10)), request_id="r/1"
+        )
     with pytest.raises(SiteMissingError, match="another"):
         await stand.platform.read(elsewhere)
     with pytest.raises(SiteMissingError, match="another"):

@@ -24,6 +24,7 @@ _DENIED: Final = frozenset({401, 403})
 _MISSING: Final = 404
 _BUSY: Final = frozenset({408, 409, 429})
 _CLIENT_ERRORS: Final = range(400, 500)
+_MESSAGE_LIMIT: Final = 500  # characters: it goes into the audit
 _PREPARED: Final = "prepared for swap"
 
 
@@ -82,19 +83,24 @@ def _missing(target: Target, slot: SlotName) -> SlipwayError:
 
 
 def message(error: HttpResponseError) -> str:
-    """Return what the body says, whichever of the two dialects of Microsoft.Web it speaks."""
+    """Return in one line what the body says, whichever of Microsoft.Web's two dialects it speaks.
+
+    Resource Manager says ``{"error": {"code", "message"}}``, the older ``{"Code", "Message"}``.
+    """
     try:
         body: Any = json.loads(error.response.text()) if error.response else None
     except (ValueError, AttributeError, AzureError):
         body = None
-    if not isinstance(body, dict):
-        return str(error.message)
-    fields = cast("dict[str, Any]", body)
-    inner: Any = fields.get("error")
-    said = cast("dict[str, Any]", inner) if isinstance(inner, dict) else fields
-    lower = {name.lower(): value for name, value in said.items()}
+    said = _said(cast("dict[str, Any]", body)) if isinstance(body, dict) else ""
+    return " ".join((said or str(error.message)).split())[:_MESSAGE_LIMIT]
+
+
+def _said(body: Mapping[str, Any]) -> str:
+    inner: Any = body.get("error")
+    fields = cast("dict[str, Any]", inner) if isinstance(inner, dict) else body
+    lower = {name.lower(): value for name, value in fields.items()}
     parts = (lower.get("code"), lower.get("message"))
-    return ": ".join(str(part) for part in parts if part) or str(error.message)
+    return ": ".join(str(part) for part in parts if part)
 
 
 def retry_after(error: HttpResponseError) -> timedelta | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from azure.mgmt.web.models import RampUpRule
 
+from controller.core.errors import SlotMissingError
 from controller.core.plan import ALL, PRODUCTION, Percent, Routing, SlotName
 
 Hosts = Mapping[SlotName, str]
@@ -65,11 +66,22 @@ def _checked(
 
 
 def rules_for(routing: Routing, hosts: Hosts) -> list[RampUpRule]:
-    """Return the rules that make *routing*: all of them, as the array is replaced as a whole."""
-    return [
-        RampUpRule(name=slot, action_host_name=hosts[slot], reroute_percentage=float(share))
-        for slot, share in routing.shares
-    ]
+    """Return the rules that make *routing*: all of them, as the array is replaced as a whole.
+
+    Raises:
+        SlotMissingError: *routing* names a slot that is not configured.
+    """
+    by_name = {slot.lower(): host for slot, host in hosts.items()}
+    rules: list[RampUpRule] = []
+    for slot, share in routing.shares:
+        host = by_name.get(slot.lower())
+        if host is None:
+            raise SlotMissingError(
+                f"The app has no slot {slot!r} to send users to.",
+                fix="Name it in the app's slots, or roll out again.",
+            )
+        rules.append(RampUpRule(name=slot, action_host_name=host, reroute_percentage=float(share)))
+    return rules
 
 
 def are_as(rules: Sequence[RampUpRule], wanted: Sequence[RampUpRule]) -> bool:

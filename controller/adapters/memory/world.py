@@ -129,6 +129,7 @@ class World:
         self.routing_delay = 0  # requests to the public host that still meet the old rules
         self.absent_rule_cookie_respected = True
         self.writes: list[str] = []  # every change made through the platform, in order
+        self._by_host: dict[str, tuple[MemorySite, MemorySlot]] = {}
 
     def create_site(
         self,
@@ -158,6 +159,7 @@ class World:
             )
         site = MemorySite(slots=slots)
         self.sites[target.resource_id.lower()] = site
+        self._by_host |= {slot.host: (site, slot) for slot in slots.values()}
         return site
 
     def site(self, target: Target) -> MemorySite:
@@ -206,13 +208,13 @@ class World:
 
         A request to the public host is split by the rules, unless its cookie names a slot.
         """
-        for site in self.sites.values():
-            for slot in site.slots.values():
-                if slot.host == host:
-                    found = self._split(site, pinned_to) if slot.name == PRODUCTION else slot
-                    self._look(found)
-                    return found
-        return None
+        if host not in self._by_host:
+            return None
+        site, slot = self._by_host[host]
+        if slot.name == PRODUCTION:
+            slot = self._split(site, pinned_to)
+        self._look(slot)
+        return slot
 
     def _split(self, site: MemorySite, pinned_to: str | None) -> MemorySlot:
         if site.looks_until_obeyed > 0:
