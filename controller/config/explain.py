@@ -1,13 +1,11 @@
 """From pydantic's errors to sentences with a place and the nearest right word."""
 
 import re
-from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from controller.config.durations import format_duration
 from controller.config.fields import NO_SECRETS, OURS, looks_secret
 from controller.config.located import Located
 from controller.config.problems import Problem
@@ -58,8 +56,10 @@ def _problem(details: ErrorDetails, app: Located) -> Problem:
 
 def _missing(path: Path, app: Located) -> Problem:
     parent = app.nearest(*path[:-1])
-    place = parent.key_at or parent.at
-    key = f"{parent.path}.{path[-1]}"
+    if parent.path.startswith(app.path):
+        place, key = parent.key_at or parent.at, f"{parent.path}.{path[-1]}"
+    else:  # inherited as a whole; the app itself is where it can be added
+        place, key = app.key_at or app.at, ".".join([app.path, *(str(step) for step in path)])
     written = [name for name, _ in parent.items()]
     others = [name for name in written if name not in known_keys(path[:-1])]
     meant = nearest(str(path[-1]), others)
@@ -141,7 +141,7 @@ def _percent(found: Located, context: dict[str, Any]) -> str | None:
 
 
 def _bound(limit: Any) -> str:
-    return format_duration(limit) if hasattr(limit, "total_seconds") else f"{limit:g}"
+    return f"{limit:g}" if isinstance(limit, int | float) else str(limit)
 
 
 def _quoted(found: Located) -> str | None:
@@ -160,11 +160,3 @@ def _shown(found: Located) -> str:
         return "nothing"
     text = "".join(c if c.isprintable() else "?" for c in found.text)
     return f"'{text}'" if len(text) <= _LONGEST_SHOWN else f"'{text[:_LONGEST_SHOWN]}...'"
-
-
-def same_place(problems: Sequence[Problem]) -> list[Problem]:
-    """Return *problems* without what an inherited value says once per app."""
-    seen: dict[tuple[int, int, str], Problem] = {}
-    for problem in problems:
-        seen.setdefault((problem.line, problem.column, problem.message), problem)
-    return list(seen.values())

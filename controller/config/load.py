@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from controller.config.checks import CHECKS, one_app_per_site
-from controller.config.explain import at_key, at_value, explain, same_place
+from controller.config.explain import at_key, at_value, explain
 from controller.config.fields import NO_SECRETS, AppKey, looks_secret
 from controller.config.located import Located, merged, read_yaml
 from controller.config.problems import InvalidConfigurationError, Problem
@@ -43,7 +43,7 @@ def load_text(text: str, *, name: str) -> dict[AppId, AppSpec]:
             specs[spec.id] = spec
     problems += one_app_per_site(apps)
     if problems:
-        raise InvalidConfigurationError(name, same_place(problems))
+        raise InvalidConfigurationError(name, problems)
     return specs
 
 
