@@ -1,0 +1,129 @@
+"""Microsoft's KQL parser: what it finds wrong, and that it finds nothing wrong in our queries."""
+
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sandbox.kql_check import KqlChecker, KqlCheckError
+from sandbox.monitor import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+QUERIES = {
+    path.stem: path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "controller").rglob("*.kql"))
+}
+# A value of each type, to stand in for a query's parameters.
+SAMPLES = {
+    "dynamic": 'dynamic(["a", "b"])',
+    "datetime": "datetime(2026-01-01T00:00:00Z)",
+    "timespan": "time(00:00:15)",
+    "string": '"a"',
+    "long": "long(1)",
+    "real": "real(1.5)",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def checker() -> AsyncIterator[KqlChecker]:
+    async with KqlChecker(TABLES) as running:
+        yield running
+
+
+def declared(text: str, word: str) -> list[tuple[str, str]]:
+    """Return what a query's header declares on lines like ``//   param Name: type``."""
+    found = re.findall(rf"^//\s+{word} (\w+): (\w+)", text, re.MULTILINE)
+    return [(name, kind) for name, kind in found]
+
+
+def with_parameters(text: str) -> str:
+    lets = [f"let {name} = {SAMPLES[kind]};" for name, kind in declared(text, "param")]
+    return "\n".join([*lets, text])
+
+
+def test_there_are_queries_to_check() -> None:
+    """The search below finds the controller's queries, or it proves nothing."""
+    assert "releases" in QUERIES
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("text", QUERIES.values(), ids=QUERIES)
+async def test_every_query_is_valid_and_returns_what_it_declares(
+    checker: KqlChecker, text: str
+) -> None:
+    """A query of the controller has no error and returns the columns of its header, in order."""
+    result = await checker.check(with_parameters(text))
+
+    assert result.errors == []
+    assert result.columns == declared(text, "result")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("text", QUERIES.values(), ids=QUERIES)
+async def test_every_declared_parameter_is_needed(checker: KqlChecker, text: str) -> None:
+    """Without its parameters a query misses exactly those names, and nothing else."""
+    result = await checker.check(text)
+
+    assert {one.text for one in result.errors} == {name for name, _ in declared(text, "param")}
+
+
+# fmt: off
+WRONG = [
+    # id           query                                            code     at
+    ("column",    "AppRequests | where Nope == 1",                  "KS142", "Nope"),
+    ("table",     "Requests | count",                               "KS204", "Requests"),
+    ("function",  "AppRequests | extend x = nope(Name)",            "KS211", "nope"),
+    ("syntax",    "AppRequests | summarize count( by AppRoleName",  "KS005", "by"),
+]
+# fmt: on
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("query", "code", "at"), [pytest.param(*case, id=name) for name, *case in WRONG]
+)
+async def test_a_wrong_query_is_found_out(
+    checker: KqlChecker, query: str, code: str, at: str
+) -> None:
+    """The parser says what is wrong and where."""
+    result = await checker.check(query)
+
+    assert (result.errors[0].code, result.errors[0].text) == (code, at)
+    assert query[result.errors[0].start :].startswith(at)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_result_types_are_kustos(checker: KqlChecker) -> None:
+    """The parser knows the types a query returns, those of aggregates too."""
+    result = await checker.check(
+        "AppRequests | summarize n = sum(ItemCount), p = percentile(DurationMs, 95)"
+        " by Minute = bin(ingestion_time(), 1m)"
+    )
+
+    assert result.columns == [("Minute", "datetime"), ("n", "long"), ("p", "real")]
+
+
+async def test_a_checker_that_does_not_run_says_so() -> None:
+    """Before start and after stop a check fails instead of waiting; stopping twice is fine."""
+    checker = KqlChecker(TABLES)
+    with pytest.raises(KqlCheckError, match="not started"):
+        await checker.check("print 1")
+    await checker.start()
+    assert (await checker.check("print 1")).columns == [("print_0", "long")]
+    await checker.stop()
+    await checker.stop()
+    with pytest.raises(KqlCheckError, match="not started"):
+        await checker.check("print 1")
+
+
+async def test_a_parser_that_dies_is_an_error_of_the_check() -> None:
+    """A dead Node.js is not taken for a wrong query."""
+    async with KqlChecker(TABLES) as checker:
+        assert checker.pid is not None
+        os.kill(checker.pid, signal.SIGKILL)
+        with pytest.raises(KqlCheckError, match="ended"):
+            await checker.check("print 1")
