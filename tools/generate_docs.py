@@ -29,9 +29,33 @@ def cli() -> str:
     return cli_reference()
 
 
+def state_machine() -> str:
+    """Return docs/state-machine.md."""
+    from controller.core.reference import state_machine_page  # noqa: PLC0415
+
+    return state_machine_page()
+
+
+def messages() -> str:
+    """Return docs/messages.md."""
+    from controller.runtime.reference import messages_page  # noqa: PLC0415
+
+    return messages_page()
+
+
+def messages_schema() -> str:
+    """Return docs/messages.schema.json."""
+    from controller.runtime.reference import messages_schema  # noqa: PLC0415
+
+    return messages_schema()
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": configuration,
     "docs/cli.md": cli,
+    "docs/state-machine.md": state_machine,
+    "docs/messages.md": messages,
+    "docs/messages.schema.json": messages_schema,
 }
 
 
