@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Final
@@ -35,7 +36,7 @@ class ApiError(CommandError):
         self.body = body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Client:
     """One controller, its key and how long to wait for an answer."""
 
@@ -71,7 +72,7 @@ class Client:
             f"{self.url}/{path}", data=body, method=method, headers=self._headers(body)
         )
         try:
-            with self._opener().open(request, timeout=self.timeout) as answer:
+            with self._opener.open(request, timeout=self.timeout) as answer:
                 return _json_object(answer, self.url, must_have)
         except urllib.error.HTTPError as error:
             raise _refusal(error, f"{method} /{path}") from error
@@ -86,18 +87,22 @@ class Client:
             headers["content-type"] = "application/json"
         return headers
 
+    @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if self.url.startswith("https:"):  # reading all authorities takes a while
+            handlers.append(urllib.request.HTTPSHandler(context=self._trust()))
+        return urllib.request.build_opener(*handlers)
+
+    def _trust(self) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self.ca_file)
+            return ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise CommandError(
                 f"The certificates in {self.ca_file} cannot be read: {error}.",
                 "Set SLIPWAY_CA_FILE to a PEM file, or unset it.",
                 Exit.USAGE,
             ) from error
-        return urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), _NoRedirect()
-        )
 
     def _unreachable(self, error: Exception, method: str) -> CommandError:
         reason = getattr(error, "reason", error)
