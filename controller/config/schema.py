@@ -7,16 +7,26 @@ site, ...) only `load_text` says.
 from datetime import timedelta
 from typing import Any, Final, TypeGuard
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.json_schema import GenerateJsonSchema
 
 from controller.config.durations import format_duration
-from controller.config.sections import AppsFile
+from controller.config.fields import AppKey
+from controller.config.section import Section
+from controller.config.sections import AppSection
 
 Json = dict[str, Any]
 
 _ID: Final = "urn:slipway:apps.yaml"
 _LISTED: Final = frozenset({"StepSection", "SmokeTestSection"})  # never merged, always whole
+
+
+class AppsFile(Section):
+    """The file apps.yaml, after `defaults` has been merged into each app."""
+
+    apps: dict[AppKey, AppSection] = Field(
+        min_length=1, max_length=5000, description="The apps, by id: 1 to 40 of a-z, 0-9 and '-'."
+    )
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:

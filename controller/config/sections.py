@@ -11,7 +11,6 @@ from pydantic import Field
 
 from controller.config.analysis import AnalysisSection
 from controller.config.fields import (
-    AppKey,
     Duration,
     Guid,
     RegistryHost,
@@ -159,11 +158,3 @@ class AppSection(Section):
             analysis=self.analysis.to_core(),
             deadlines=self.deadlines.to_core(),
         )
-
-
-class AppsFile(Section):
-    """The file apps.yaml, after `defaults` has been merged into each app."""
-
-    apps: dict[AppKey, AppSection] = Field(
-        min_length=1, max_length=5000, description="The apps, by id: 1 to 40 of a-z, 0-9 and '-'."
-    )
