@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from controller.adapters.azure.blobs import BlobEvidence
+    from controller.adapters.azure.blobs import BlobEvidence, BlobText
     from controller.adapters.azure.tables import TablesStore
     from controller.ports import (
         BucketStore,
@@ -56,7 +56,8 @@ class Settings:
     logs_audience: str
     key_vault_url: str | None
     key_vault_verify_challenge: bool
-    ca_file: Path | None
+    ca_file: Path | None  # a certificate authority to trust beside the public ones
+    acr_hosts: frozenset[str]  # registries beside *.azurecr.io that may see our Entra token
     site_scheme: str
     sweep_grace: timedelta
     config_refresh: timedelta
@@ -84,6 +85,7 @@ class Settings:
             key_vault_url=reader.optional("KEY_VAULT_URL"),
             key_vault_verify_challenge=reader.flag("KEY_VAULT_VERIFY_CHALLENGE", default=True),
             ca_file=Path(ca_file) if ca_file else None,
+            acr_hosts=frozenset((reader.optional("SLIPWAY_ACR_HOSTS") or "").lower().split(",")),
             site_scheme=reader.choice("SLIPWAY_SITE_SCHEME", ("https", "http")),
             sweep_grace=reader.seconds("SLIPWAY_SWEEP_GRACE_SECONDS", 60),
             config_refresh=reader.seconds("SLIPWAY_CONFIG_REFRESH_SECONDS", 30),
@@ -156,7 +158,7 @@ class House:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    # --- Adapters ---------------------------------------------------------------------------------
+    # --- Adapters ----------------------------------------------------------------------
 
     @cached_property
     def clock(self) -> Clock:
@@ -169,7 +171,13 @@ class House:
     def _credential(self) -> Any:
         from controller.adapters.azure.credentials import default_credential
 
-        return default_credential()
+        return default_credential(self.settings.ca_file)
+
+    def _connection_options(self) -> dict[str, Any]:
+        """One transport per client: the client closes it."""
+        from controller.adapters.azure.credentials import connection_options
+
+        return connection_options(self.settings.ca_file)
 
     @cached_property
     def _tables(self) -> TablesStore:
@@ -181,7 +189,9 @@ class House:
     def _evidence(self) -> BlobEvidence:
         from controller.adapters.azure.blobs import BlobEvidence
 
-        return BlobEvidence(self.settings.blob_url, self._credential)
+        return BlobEvidence(
+            self.settings.blob_url, self._credential, options=self._connection_options()
+        )
 
     @cached_property
     def bus(self) -> Bus:
@@ -207,13 +217,16 @@ class House:
             self.settings.key_vault_url,
             self._credential,
             verify_challenge_resource=self.settings.key_vault_verify_challenge,
+            options=self._connection_options(),
         )
 
     @cached_property
     def _registry(self) -> Registry:
         from controller.adapters.registry import OciRegistry
 
-        return OciRegistry(self._credential, ca_file=self.settings.ca_file)
+        return OciRegistry(
+            self._credential, azure_hosts=self.settings.acr_hosts, ca_file=self.settings.ca_file
+        )
 
     @cached_property
     def _platform(self) -> TargetPlatform:
@@ -224,6 +237,7 @@ class House:
             arm_endpoint=self.settings.arm_endpoint,
             audience=self.settings.arm_audience,
             scheme=self.settings.site_scheme,
+            connection_options=self._connection_options(),
         )
 
     @cached_property
@@ -240,9 +254,10 @@ class House:
             self._credential,
             endpoint=self.settings.logs_endpoint,
             audience=self.settings.logs_audience,
+            options=self._connection_options(),
         )
 
-    # --- What stands behind the doors ---------------------------------------------------------------
+    # --- What stands behind the doors ------------------------------------------------------------
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -256,19 +271,17 @@ class House:
             refresh=self.settings.config_refresh,
         )
 
+    @cached_property
+    def _remote_configuration(self) -> BlobText:
+        from controller.adapters.azure.blobs import BlobText
+
+        return BlobText(self.settings.config, self._credential, options=self._connection_options())
+
     async def _read_configuration(self) -> str:
         where = self.settings.config
         if where.startswith("https://"):
-            from controller.adapters.azure.blobs import read_text
-
-            return await read_text(where, self._credential)
-        try:
-            return Path(where).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"SLIPWAY_CONFIG names {where!r}, which cannot be read: {error}.",
-                fix="Put apps.yaml there, or give an https blob URL.",
-            ) from error
+            return await self._remote_configuration.read()
+        return _read_file(where)
 
     @cached_property
     def observer(self) -> Observer:
@@ -337,6 +350,16 @@ class House:
     def registry(self) -> Registry:
         """The registry client."""
         return self._registry
+
+
+def _read_file(where: str) -> str:
+    try:
+        return Path(where).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"SLIPWAY_CONFIG names {where!r}, which cannot be read: {error}.",
+            fix="Put apps.yaml there, or give an https blob URL.",
+        ) from error
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ def past_deadline(r: Rollout, event: Tick) -> bool:
 
 def watch_is_due(r: Rollout, event: Tick) -> bool:
     """Whether: watch is due."""
-    return r.wake_at is not None and event.at >= r.wake_at
+    return r.awaiting is None and r.wake_at is not None and event.at >= r.wake_at
 
 
 def proved(r: Rollout, event: ReadyChecked) -> bool:

@@ -240,7 +240,7 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
         moved,
         state=row.to,
         turn=r.turn + 1,
-        why=explain(event) or r.why,
+        why=r.why if stays and isinstance(event, Done | Tick) else explain(event) or r.why,
         awaiting=None,
         entered_at=r.entered_at if stays else event.at,
         verdict=_verdict(r, event),

@@ -29,7 +29,7 @@ def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of ev
             warned = f" ({len(event.warnings)} warnings)" if event.warnings else ""
             return f"preflight passed: {event.active} serves, {event.idle} is idle{warned}"
         case Tick():
-            return "time is up"
+            return "its time has come"
         case _:
             said = f": {event.reason}" if event.reason else ""
             return f"{verb(event)} by {event.by}{said}"

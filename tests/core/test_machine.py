@@ -248,6 +248,14 @@ def test_the_wake_up_is_the_next_thing_that_is_due() -> None:
     assert r.wake_at == r.ask_at
 
 
+def test_a_watch_that_is_being_asked_for_is_not_asked_for_again() -> None:
+    """While the watch's reply is awaited a tick changes nothing, however late it comes."""
+    asked = decide(rollout(S.HELD, held_from=S.OBSERVING, deadline=LATER), Tick(at=T0)).rollout
+
+    assert type(asked.awaiting) is Watch
+    assert decide(asked, Tick(at=T0 + SECOND)).rollout == asked
+
+
 def test_the_same_decision_asks_under_the_same_key() -> None:
     """Deciding again after a crash gives the same key; the next turn gives another."""
     first, again = (decide(waiting(S.STAGING), reply(Done)).rollout for _ in range(2))

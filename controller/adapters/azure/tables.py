@@ -1,0 +1,296 @@
+"""State, audit and evidence in one Azure table. Partition = app, so that one transaction moves all.
+
+Rows of an app's partition: ``head`` (its state, the version that guards everything),
+``rollout:<id>``, ``event:<sequence>`` (audit), ``seen:<hash of key>``,
+``bucket:<rollout>:<milliseconds>``. Partition ``watch:<workspace>`` holds one row ``watch``.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from controller.adapters.codec import SCHEMA_VERSION, decode, encode
+from controller.core.audit import GENESIS, chain
+from controller.core.errors import AccessDeniedError, ConflictError, TransientError
+from controller.core.model import AppState, Record, Rollout
+from controller.core.plan import AppId
+from controller.ports import AuditRow, Loaded, StoredBucket, WorkspaceWatch
+
+T = TypeVar("T")
+Entity = dict[str, Any]
+Operation = tuple[Any, ...]
+
+_CHUNK: Final = 30_000  # characters; a property holds 64 KiB of UTF-16
+_TRANSACTION: Final = 100  # operations, Azure's limit
+_CONFLICTS: Final = frozenset({409, 412})
+_DENIED: Final = frozenset({401, 403})
+_CLIENT_ERRORS: Final = range(400, 500)
+_BUSY: Final = frozenset({408, 429})
+_HEAD: Final = "head"
+_WATCH: Final = "watch"
+_END_OF_PREFIX: Final = "~"  # sorts behind every character that our row keys have
+_ROLLOUT_ID: Final = re.compile(r"\d{8}T\d{9}-(?P<app>[a-z0-9-]+)-[0-9a-f]{8}-\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoadedHead(Loaded):
+    audit_hash: str = GENESIS  # of the newest audit row
+
+
+class TablesStore:
+    """Implements `StateStore`, `History` and `BucketStore` on Azure Tables.
+
+    Args:
+        endpoint: table service URL of the storage account.
+        credential: aio token credential with the role Storage Table Data Contributor.
+        table: name of the table; created when it is first used.
+        options: keywords for the client, such as a transport.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        credential: Any,
+        *,
+        table: str = "slipway",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._client = TableClient(endpoint, table, credential=credential, **(options or {}))
+        self._ready = False
+        self._creating = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._client.close()
+
+    # --- StateStore -------------------------------------------------------------------------------
+
+    async def load(self, app: AppId) -> Loaded:
+        """See `StateStore.load`."""
+        head = await self._get(app, _HEAD)
+        if head is None:
+            return _LoadedHead(state=AppState(app=app), etag=None)
+        return _LoadedHead(
+            state=_payload(head, AppState), etag=_etag(head), audit_hash=head["audit_hash"]
+        )
+
+    async def save(
+        self,
+        loaded: Loaded,
+        state: AppState,
+        records: Sequence[Record],
+        *,
+        ended: Sequence[Rollout] = (),
+        seen: str | None = None,
+    ) -> Loaded:
+        """See `StateStore.save`."""
+        last = loaded.audit_hash if isinstance(loaded, _LoadedHead) else GENESIS
+        rows, audit_hash = _audit_rows(state, records, last)
+        known = (state.active, *state.queued, *ended)
+        rows += [_rollout_row(r) for r in known if r is not None]
+        if seen is not None:
+            rows.append({"PartitionKey": state.app, "RowKey": _seen_key(seen)})
+        head = _row(state.app, _HEAD, state, AppState) | {"audit_hash": audit_hash}
+        operations = [_guarded(head, loaded.etag), *(_upsert(row) for row in rows)]
+        if len(operations) > _TRANSACTION:
+            raise AssertionError(f"{len(operations)} rows in one transaction of app {state.app}")
+        async with self._translated(f"app {state.app}"):
+            answers = await self._client.submit_transaction(operations)
+        return _LoadedHead(state=state, etag=answers[0]["etag"], audit_hash=audit_hash)
+
+    async def was_seen(self, app: AppId, key: str) -> bool:
+        """See `StateStore.was_seen`."""
+        return await self._get(app, _seen_key(key)) is not None
+
+    # --- History ----------------------------------------------------------------------------------
+
+    async def rollout(self, rollout: str) -> Rollout | None:
+        """See `History.rollout`."""
+        found = _ROLLOUT_ID.fullmatch(rollout)
+        if not found:
+            return None
+        row = await self._get(found["app"], f"rollout:{rollout}")
+        return _payload(row, Rollout) if row else None
+
+    async def rollouts(self, app: AppId, *, limit: int) -> Sequence[Rollout]:
+        """See `History.rollouts`."""
+        rows = [row async for row in self._rows(app, "rollout:")]
+        return [_payload(row, Rollout) for row in reversed(rows[-limit:])]
+
+    async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
+        """See `History.audit`."""
+        wanted = {"rollout": rollout} if rollout is not None else {}
+        rows = [row async for row in self._rows(app, "event:", wanted)]
+        return [
+            AuditRow(
+                sequence=int(row["RowKey"].partition(":")[2]),
+                record=_payload(row, Record),
+                previous_hash=row["previous_hash"],
+                hash=row["hash"],
+            )
+            for row in rows[-limit:]
+        ]
+
+    # --- BucketStore ------------------------------------------------------------------------------
+
+    async def put(self, app: AppId, rollout: str, buckets: Sequence[StoredBucket]) -> None:
+        """See `BucketStore.put`."""
+        rows = [_row(app, f"bucket:{rollout}:{_millis(b):013d}", b, StoredBucket) for b in buckets]
+        for start in range(0, len(rows), _TRANSACTION):
+            batch = [_upsert(row) for row in rows[start : start + _TRANSACTION]]
+            async with self._translated(f"buckets of rollout {rollout}"):
+                await self._client.submit_transaction(batch)
+
+    async def buckets(self, app: AppId, rollout: str) -> Sequence[StoredBucket]:
+        """See `BucketStore.buckets`."""
+        prefix = f"bucket:{rollout}:"
+        return [_payload(row, StoredBucket) async for row in self._rows(app, prefix)]
+
+    async def load_watch(self, workspace: str) -> WorkspaceWatch:
+        """See `BucketStore.load_watch`."""
+        row = await self._get(f"watch:{workspace}", _WATCH)
+        if row is None:
+            return WorkspaceWatch(workspace=workspace)
+        return replace(_payload(row, WorkspaceWatch), etag=_etag(row))
+
+    async def save_watch(self, watch: WorkspaceWatch) -> WorkspaceWatch:
+        """See `BucketStore.save_watch`."""
+        plain = replace(watch, etag=None)
+        row = _row(f"watch:{watch.workspace}", _WATCH, plain, WorkspaceWatch)
+        async with self._translated(f"the watch of workspace {watch.workspace}"):
+            answers = await self._client.submit_transaction([_guarded(row, watch.etag)])
+        return replace(watch, etag=answers[0]["etag"])
+
+    # --- The client -------------------------------------------------------------------------------
+
+    async def _get(self, partition: str, row: str) -> Entity | None:
+        async with self._translated(f"row {row} of {partition}"):
+            try:
+                return await self._client.get_entity(partition, row)
+            except ResourceNotFoundError:
+                return None
+
+    async def _rows(
+        self, partition: str, prefix: str, wanted: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Entity]:
+        """Yield the rows whose key begins with *prefix*, in key order."""
+        query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
+        values = {"partition": partition, "first": prefix, "last": prefix + _END_OF_PREFIX}
+        for name, value in (wanted or {}).items():
+            query += f" and {name} eq @{name}"
+            values[name] = value
+        async with self._translated(f"rows {prefix} of {partition}"):
+            async for row in self._client.query_entities(query, parameters=values):
+                yield row
+
+    @asynccontextmanager
+    async def _translated(self, what: str) -> AsyncIterator[None]:
+        """Make sure that the table is there; turn the SDK's errors into ours."""
+        try:
+            await self._ensure_table()
+            yield
+        except TableTransactionError as error:
+            raise _error(what, error) from error
+        except HttpResponseError as error:
+            raise _error(what, error) from error
+        except (AzureError, OSError, TimeoutError) as error:
+            raise TransientError(f"The state table does not answer ({what}): {error}.") from error
+
+    async def _ensure_table(self) -> None:
+        if self._ready:
+            return
+        async with self._creating:
+            if not self._ready:
+                try:
+                    await self._client.create_table()
+                except HttpResponseError as error:
+                    if error.status_code not in _CONFLICTS:  # it is there already
+                        raise
+                self._ready = True
+
+
+def _error(what: str, error: HttpResponseError) -> Exception:
+    status = error.status_code or 0
+    if status in _CONFLICTS:
+        return ConflictError(f"Somebody else saved {what} first.", fix="Load it and decide again.")
+    if status in _DENIED:
+        return AccessDeniedError(
+            f"The state table refuses us ({what}): {status}.",
+            fix="Give Slipway's identity the role Storage Table Data Contributor.",
+        )
+    if status in _CLIENT_ERRORS and status not in _BUSY:
+        raise error
+    return TransientError(f"The state table answered {status} ({what}).")
+
+
+# --- Rows -------------------------------------------------------------------------------------
+
+
+def _row(partition: str, key: str, value: T, kind: type[T]) -> Entity:
+    text = encode(value, kind)
+    chunks = {
+        f"payload{place:02d}": text[start : start + _CHUNK]
+        for place, start in enumerate(range(0, len(text), _CHUNK))
+    }
+    return {"PartitionKey": partition, "RowKey": key, "form": SCHEMA_VERSION, **chunks}
+
+
+def _payload(row: Entity, kind: type[T]) -> T:
+    names = sorted(name for name in row if name.startswith("payload"))
+    return decode("".join(row[name] for name in names), kind, version=row["form"])
+
+
+def _rollout_row(r: Rollout) -> Entity:
+    return _row(r.app, f"rollout:{r.id}", r, Rollout) | {"state": str(r.state)}
+
+
+def _audit_rows(state: AppState, records: Sequence[Record], last: str) -> tuple[list[Entity], str]:
+    rows: list[Entity] = []
+    first = state.sequence - len(records) + 1
+    for sequence, record in enumerate(records, start=first):
+        digest = chain(last, encode(record, Record))
+        row = _row(state.app, f"event:{sequence:010d}", record, Record)
+        rows.append(row | {"rollout": record.rollout or "", "previous_hash": last, "hash": digest})
+        last = digest
+    return rows, last
+
+
+def _guarded(row: Entity, etag: str | None) -> Operation:
+    if etag is None:
+        return ("create", row)
+    conditions = {
+        "mode": UpdateMode.REPLACE,
+        "etag": etag,
+        "match_condition": MatchConditions.IfNotModified,
+    }
+    return ("update", row, conditions)
+
+
+def _upsert(row: Entity) -> Operation:
+    """Replace, never merge: a shorter payload must not keep the longer one's last chunk."""
+    return ("upsert", row, {"mode": UpdateMode.REPLACE})
+
+
+def _etag(row: Any) -> str:
+    return str(row.metadata["etag"])
+
+
+def _seen_key(key: str) -> str:
+    return f"seen:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _millis(bucket: StoredBucket) -> int:
+    return int(bucket.start.timestamp() * 1000)
