@@ -50,7 +50,7 @@ class Ingestion:
         """Return the endpoint as a web application."""
         app = web.Application(client_max_size=_LARGEST_BODY)
         for version in ("v2.1", "v2"):
-            app.router.add_post(f"/{version}/track", self._track)
+            app.router.add_post(f"/{{slashes:/?}}{version}/track", self._track)
         # Live Metrics asks whether somebody watches: nobody does.
         app.router.add_post("/QuickPulseService.svc/{call}", _live_metrics)
         return app

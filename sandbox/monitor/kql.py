@@ -18,7 +18,7 @@ import duckdb_kql
 from sandbox.monitor.results import Answer, to_answer
 from sandbox.monitor.schema import TABLES
 
-INGESTED: Final = "_IngestedAt"  # the hidden column behind ingestion_time()
+INGESTED: Final = "$IngestionTime"  # the hidden column, and Kusto's name for it in results
 _CACHED_QUERIES: Final = 64
 
 # Strings and comments are matched first, so that nothing in them is taken for code.
@@ -149,7 +149,7 @@ def _take_apart(text: str) -> _Source:
             return ""
         if token["ingested"] is not None:
             wants_ingestion_time = True
-            return INGESTED
+            return f"['{INGESTED}']"
         if token["moment"] is not None:
             moment = _parse_moment(token["moment"])
             if moment is not None:

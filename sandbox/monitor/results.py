@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+_WHOLE_ROW: Final = "_BilledSize"
 # Aggregates of nothing: null in DuckDB, NaN in Kusto.
 _NAN_AGGREGATE: Final = re.compile(
     r"(?:(?P<name>\w+)\s*=\s*)?\b(?P<function>percentile|avg|avgif|stdev|stdevif|variance)"
@@ -26,12 +27,14 @@ class Answer:
 def to_answer(
     columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]], *, query: str, hidden: str
 ) -> Answer:
-    """Return the result of *query*, without columns whose name begins with *hidden*.
+    """Return the result of *query*, without the column *hidden* unless it was asked for.
 
     *columns* are names and DuckDB's types.
     """
     kinds = [(name, kusto_type(sql_type)) for name, sql_type in columns]
-    shown = [index for index, (name, _) in enumerate(kinds) if not name.startswith(hidden)]
+    # Beside a column that nobody asks for, the hidden one has come along with all the others.
+    unasked = any(name == _WHOLE_ROW for name, _ in kinds)
+    shown = [i for i, (name, _) in enumerate(kinds) if not (unasked and name.startswith(hidden))]
     nan_columns = _nan_columns(query)
     written: list[list[object]] = []
     for row in rows:
