@@ -4,6 +4,7 @@ Queue ``rollouts`` (session id = app) carries commands, queue ``observations`` (
 workspace) carries polls. docs/messages.md is generated from these models.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import uuid4
@@ -189,3 +190,9 @@ def poll_message(workspace: str, due: datetime) -> Message:
         at=due,
         subject="poll",
     )
+
+
+def poll_again(workspace: str, due: datetime, now: datetime) -> Message:
+    """Return a poll for *due* whose first message was used up or lost; delivered at once."""
+    message_id = f"{workspace}/{int(due.timestamp() * 1000)}/again/{int(now.timestamp() * 1000)}"
+    return replace(poll_message(workspace, due), id=message_id, at=None)

@@ -22,7 +22,7 @@ from controller.ports import (
     Watching,
     WorkspaceWatch,
 )
-from controller.runtime.messages import ObservedBody, PollBody, poll_message, to_message
+from controller.runtime.messages import ObservedBody, PollBody, poll_again, poll_message, to_message
 from controller.verdict.buckets import Bucket
 
 log = logging.getLogger("slipway.observer")
@@ -103,7 +103,9 @@ class Observer:
         except ConflictError:
             again = await self.buckets.load_watch(watch.workspace)
             if any(w.until > now for w in again.watching) and again.next_poll is not None:
-                await self.bus.send([poll_message(watch.workspace, again.next_poll)])
+                # This poll was the one that the newcomer counts on. It needs a name of its own:
+                # under the old one the queue would drop it as a duplicate.
+                await self.bus.send([poll_again(watch.workspace, again.next_poll, now)])
 
     async def _observe(
         self, watch: WorkspaceWatch, watching: Sequence[Watching], now: datetime

@@ -23,7 +23,7 @@ from controller.runtime.messages import (
     COMMANDS_QUEUE,
     OBSERVATIONS_QUEUE,
     TickBody,
-    poll_message,
+    poll_again,
     to_message,
 )
 
@@ -147,12 +147,7 @@ class Sweeper:
                 log.warning(
                     "workspace %s should have been polled at %s", workspace, watch.next_poll
                 )
-                again = replace(
-                    poll_message(workspace, watch.next_poll),
-                    id=f"{workspace}/sweep/{int(now.timestamp())}",
-                    at=None,
-                )
-                await self.bus.send([again])
+                await self.bus.send([poll_again(workspace, watch.next_poll, now)])
                 restarted.append(workspace)
         return tuple(restarted)
 

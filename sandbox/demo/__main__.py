@@ -139,7 +139,7 @@ def _conclude(console: Console, outcomes: list[Outcome], seconds: float) -> int:
 
 async def main() -> int:
     """Run the demo; on Ctrl-C or SIGTERM everything is taken down first."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     started = time.monotonic()
     task = asyncio.create_task(_run(console))
     loop = asyncio.get_running_loop()

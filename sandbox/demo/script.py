@@ -10,6 +10,7 @@ class Act:
     """One release, or one rollback by a person, and its expected end."""
 
     title: str
+    short: str
     version: str  # what is pushed, or what is gone back to
     expect_state: str
     expect_serving: str  # version that serves everyone afterwards
@@ -23,12 +24,14 @@ class Act:
 ACTS: tuple[Act, ...] = (
     Act(
         title="v2 is healthy",
+        short="v2 healthy",
         version="v2",
         expect_state="succeeded",
         expect_serving="v2",
     ),
     Act(
         title="v3 fails 30 % of its requests once it is ready",
+        short="v3 30 % errors",
         version="v3",
         behaviour={"error_rate": 0.3},
         expect_state="rolled_back",
@@ -38,6 +41,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         title="v4 is slow (p95 x4)",
+        short="v4 p95 x4",
         version="v4",
         behaviour={"latency_ms": 160},
         expect_state="rolled_back",
@@ -46,6 +50,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         title="v5 never becomes ready",
+        short="v5 never ready",
         version="v5",
         behaviour={"never_ready": True},
         expect_state="rolled_back",
@@ -54,12 +59,14 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         title="v6 is healthy",
+        short="v6 healthy",
         version="v6",
         expect_state="succeeded",
         expect_serving="v6",
     ),
     Act(
         title="a person rolls back to v2 by HTTP",
+        short="rollback to v2",
         version="v2",
         rollback=True,
         expect_state="succeeded",

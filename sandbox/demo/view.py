@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -111,17 +112,15 @@ def line(stage: Stage) -> str:
 
 def summary(outcomes: Sequence[Outcome]) -> RenderableType:
     """Return the table of expected against actual."""
-    table = Table(title="Expected and actual", title_style="bold", header_style="bold")
-    for column in ("act", "expected", "actual", "serves", "took", "controller", "requests"):
-        table.add_column(column)
-    table.add_column("failures by build")
-    table.add_column("")
+    table = Table(title="Expected and actual", title_style="bold", header_style="bold", box=SIMPLE)
+    for column in ("act", "expected", "actual", "now", "took", "ctrl", "requests", "failed", ""):
+        table.add_column(column, no_wrap=True)
     for outcome in outcomes:
         act = outcome.act
         rollout = outcome.rollout
         failures = ", ".join(f"{who} {n}" for who, n in sorted(outcome.failures.items())) or "0"
         table.add_row(
-            act.title,
+            act.short,
             act.expect_state,
             rollout["state"] if rollout else "nothing",
             str(outcome.serving),
