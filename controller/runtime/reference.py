@@ -122,9 +122,9 @@ of kind `ignored` says why |
 | still not after the queue's maximum of deliveries | dead-lettered; the sweep moves it to \
 `rejected`, writes a record of kind `page` and wakes the app |
 
-A message in `rejected` has the original body and the properties `queue`, `session`, `message_id` and
-`reason`; beside them `code` and `fix`, or `description` where it was a dead letter. Nobody reads that
-queue but people.
+A message in `rejected` has the original body and the properties `queue`, `session`, `message_id`
+and `reason`; beside them `code` and `fix`, or `description` where it was a dead letter. Nobody
+reads that queue but people.
 
 ## Messages that Slipway sends to itself
 
