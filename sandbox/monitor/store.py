@@ -30,6 +30,7 @@ _SQL_TYPES: Final = {
     "bool": "BOOLEAN",
     "dynamic": "JSON",
 }
+_DEFAULTS: Final = {"string": " DEFAULT ''"}  # Kusto knows no null string
 _WORKSPACE: Final = "_Workspace"
 _MANY_ROWS: Final = 2000  # waiting rows that are stored without anybody asking
 _SPARE: Final = 1.1  # prune when a table is this much over: deleting is not free
@@ -112,7 +113,10 @@ class Store:
         connection = duckdb_kql.connect(config={"threads": 1})
         connection.execute("CREATE SCHEMA logs")
         for table, columns in TABLES.items():
-            declared = [f'"{name}" {_SQL_TYPES[kind]}' for name, kind in columns.items()]
+            declared = [
+                f'"{name}" {_SQL_TYPES[kind]}{_DEFAULTS.get(kind, "")}'
+                for name, kind in columns.items()
+            ]
             hidden = [f'"{_WORKSPACE}" VARCHAR', f'"{INGESTED}" TIMESTAMP']
             connection.execute(f'CREATE TABLE logs."{table}" ({", ".join(hidden + declared)})')
         self._connection = connection
@@ -122,12 +126,22 @@ class Store:
         self._connection = None
 
     def _insert(self, waiting: Mapping[str, Sequence[tuple[object, ...]]]) -> None:
+        """Store the rows, column by column; those that are empty throughout cost nothing."""
         connection = self._open_connection()
         for table, rows in waiting.items():
-            kinds = ["VARCHAR", "TIMESTAMP", *(_SQL_TYPES[kind] for kind in TABLES[table].values())]
-            lists = ", ".join(f"unnest(?::{kind}[])" for kind in kinds)
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            connection.execute(f'INSERT INTO logs."{table}" SELECT {lists}', columns)
+            kinds = {_WORKSPACE: "string", INGESTED: "datetime", **TABLES[table]}
+            names: list[str] = []
+            lists: list[str] = []
+            values: list[list[object]] = []
+            for (name, kind), column in zip(kinds.items(), zip(*rows, strict=True), strict=True):
+                if any(value is not None and value != "" for value in column):
+                    names.append(f'"{name}"')
+                    lists.append(f"unnest(?::{_SQL_TYPES[kind]}[])")
+                    values.append(list(column))
+            connection.execute(
+                f'INSERT INTO logs."{table}" ({", ".join(names)}) SELECT {", ".join(lists)}',
+                values,
+            )
             self._prune(table, len(rows))
 
     def _prune(self, table: str, added: int) -> None:
@@ -150,11 +164,11 @@ def naive_utc(moment: dt.datetime) -> dt.datetime:
 
 
 def _value(kind: str, value: object) -> object:
-    """Return what is stored: Kusto knows no null string, and DuckDB no aware timestamp."""
+    """Return what is stored."""
     if kind == "string":
         return "" if value is None else str(value)
     if isinstance(value, dt.datetime):
         return naive_utc(value)
-    if kind == "dynamic" and value is not None and not isinstance(value, str):
-        return json.dumps(value)
-    return value
+    if kind == "dynamic" and not isinstance(value, str):
+        return None if value is None else json.dumps(value)
+    return value if value != "" else None
