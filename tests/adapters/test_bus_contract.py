@@ -40,7 +40,8 @@ _QUEUES = [
 class Stand(Protocol):
     """What the suite needs beside the port under test."""
 
-    bus: Bus
+    @property
+    def bus(self) -> Bus: ...
 
     def now(self) -> datetime: ...
 
@@ -179,7 +180,7 @@ def stand(request: pytest.FixtureRequest, sandbox: SandboxStand) -> Iterator[Sta
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A session of the test's own."""
-    return request.node.name.replace("[", "-").rstrip("]")
+    return str(request.node.name).replace("[", "-").rstrip("]")
 
 
 def message(session: str | None, text: str = "x", queue: str = "rollouts", **more: Any) -> Message:
