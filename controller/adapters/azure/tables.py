@@ -8,7 +8,7 @@ Rows of an app's partition: ``head`` (its state, the version that guards everyth
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -23,7 +23,7 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from controller.adapters.codec import SCHEMA_VERSION, decode, encode
-from controller.core.audit import GENESIS, chain
+from controller.core.audit import GENESIS, chain, first_break
 from controller.core.errors import AccessDeniedError, ConflictError, TransientError
 from controller.core.model import AppState, Record, Rollout
 from controller.core.plan import AppId
@@ -33,7 +33,13 @@ T = TypeVar("T")
 Entity = dict[str, Any]
 Operation = tuple[Any, ...]
 
-_CHUNK: Final = 30_000  # characters; a property holds 64 KiB of UTF-16
+_PATIENCE: Final[Mapping[str, Any]] = {
+    "retry_total": 3,  # of what is left over the queue takes care
+    "retry_backoff_factor": 0.2,
+    "connection_timeout": 5,
+    "read_timeout": 20,
+}
+_CHUNK: Final = 30_000  # ASCII characters; a property holds 64 KiB of UTF-16
 _TRANSACTION: Final = 100  # operations, Azure's limit
 _CONFLICTS: Final = frozenset({409, 412})
 _DENIED: Final = frozenset({401, 403})
@@ -68,7 +74,9 @@ class TablesStore:
         table: str = "slipway",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._client = TableClient(endpoint, table, credential=credential, **(options or {}))
+        self._client = TableClient(
+            endpoint, table, credential=credential, **{**_PATIENCE, **(options or {})}
+        )
         self._ready = False
         self._creating = asyncio.Lock()
 
@@ -97,13 +105,17 @@ class TablesStore:
         seen: str | None = None,
     ) -> Loaded:
         """See `StateStore.save`."""
-        last = loaded.audit_hash if isinstance(loaded, _LoadedHead) else GENESIS
-        rows, audit_hash = _audit_rows(state, records, last)
+        if not isinstance(loaded, _LoadedHead):
+            raise TypeError("save on what load or save of the same store returned")
+        rows, audit_hash = _audit_rows(state, records, loaded.audit_hash)
         known = (state.active, *state.queued, *ended)
         rows += [_rollout_row(r) for r in known if r is not None]
         if seen is not None:
             rows.append({"PartitionKey": state.app, "RowKey": _seen_key(seen)})
-        head = _row(state.app, _HEAD, state, AppState) | {"audit_hash": audit_hash}
+        head = _row(state.app, _HEAD, state, AppState) | {
+            "audit_hash": audit_hash,
+            "sequence": state.sequence,
+        }
         operations = [_guarded(head, loaded.etag), *(_upsert(row) for row in rows)]
         if len(operations) > _TRANSACTION:
             raise AssertionError(f"{len(operations)} rows in one transaction of app {state.app}")
@@ -127,22 +139,47 @@ class TablesStore:
 
     async def rollouts(self, app: AppId, *, limit: int) -> Sequence[Rollout]:
         """See `History.rollouts`."""
-        rows = [row async for row in self._rows(app, "rollout:")]
+        keys = [row["RowKey"] async for row in self._rows(app, "rollout:", select=["RowKey"])]
+        if not keys or limit <= 0:
+            return []
+        rows = [row async for row in self._rows(app, "rollout:", first=keys[-limit:][0])]
         return [_payload(row, Rollout) for row in reversed(rows[-limit:])]
 
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """See `History.audit`."""
-        wanted = {"rollout": rollout} if rollout is not None else {}
-        rows = [row async for row in self._rows(app, "event:", wanted)]
+        head = await self._get(app, _HEAD)
+        if head is None or limit <= 0:
+            return []
+        if rollout is None:
+            first = _event_key(max(head["sequence"] - limit + 1, 1))
+            found = self._rows(app, "event:", first=first)
+        else:
+            found = self._rows(app, "event:", where={"rollout": rollout})
+        rows = [row async for row in found]
         return [
             AuditRow(
-                sequence=int(row["RowKey"].partition(":")[2]),
+                sequence=_sequence(row),
                 record=_payload(row, Record),
                 previous_hash=row["previous_hash"],
                 hash=row["hash"],
             )
             for row in rows[-limit:]
         ]
+
+    async def first_audit_break(self, app: AppId) -> int | None:
+        """Return the sequence of the first audit row that was changed, moved or lost; else None.
+
+        The stored text is checked, not what this version would write today.
+        """
+        head = await self._get(app, _HEAD)
+        last, expected = GENESIS, 1
+        async for row in self._rows(app, "event:"):
+            link = (row["previous_hash"], _text(row), row["hash"])
+            if _sequence(row) != expected or first_break([link], after=last) is not None:
+                return expected
+            last, expected = row["hash"], expected + 1
+        is_complete = head is None or head["audit_hash"] == last
+        return None if is_complete else expected
 
     # --- BucketStore ------------------------------------------------------------------------------
 
@@ -184,20 +221,29 @@ class TablesStore:
                 return None
 
     async def _rows(
-        self, partition: str, prefix: str, wanted: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Entity]:
-        """Yield the rows whose key begins with *prefix*, in key order."""
+        self,
+        partition: str,
+        prefix: str,
+        *,
+        first: str | None = None,
+        where: Mapping[str, str] | None = None,
+        select: Sequence[str] | None = None,
+    ) -> AsyncGenerator[Entity]:
+        """Yield the rows whose key begins with *prefix*, in key order, from *first* on."""
         query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
-        values = {"partition": partition, "first": prefix, "last": prefix + _END_OF_PREFIX}
-        for name, value in (wanted or {}).items():
+        end = prefix + _END_OF_PREFIX
+        values = {"partition": partition, "first": first or prefix, "last": end}
+        for name, value in (where or {}).items():
             query += f" and {name} eq @{name}"
             values[name] = value
         async with self._translated(f"rows {prefix} of {partition}"):
-            async for row in self._client.query_entities(query, parameters=values):
+            async for row in self._client.query_entities(
+                query, parameters=values, select=list(select) if select else None
+            ):
                 yield row
 
     @asynccontextmanager
-    async def _translated(self, what: str) -> AsyncIterator[None]:
+    async def _translated(self, what: str) -> AsyncGenerator[None]:
         """Make sure that the table is there; turn the SDK's errors into ours."""
         try:
             await self._ensure_table()
@@ -249,8 +295,19 @@ def _row(partition: str, key: str, value: T, kind: type[T]) -> Entity:
 
 
 def _payload(row: Entity, kind: type[T]) -> T:
-    names = sorted(name for name in row if name.startswith("payload"))
-    return decode("".join(row[name] for name in names), kind, version=row["form"])
+    return decode(_text(row), kind, version=row["form"])
+
+
+def _text(row: Entity) -> str:
+    return "".join(row[name] for name in sorted(row) if name.startswith("payload"))
+
+
+def _event_key(sequence: int) -> str:
+    return f"event:{sequence:010d}"
+
+
+def _sequence(row: Entity) -> int:
+    return int(row["RowKey"].partition(":")[2])
 
 
 def _rollout_row(r: Rollout) -> Entity:
@@ -262,7 +319,7 @@ def _audit_rows(state: AppState, records: Sequence[Record], last: str) -> tuple[
     first = state.sequence - len(records) + 1
     for sequence, record in enumerate(records, start=first):
         digest = chain(last, encode(record, Record))
-        row = _row(state.app, f"event:{sequence:010d}", record, Record)
+        row = _row(state.app, _event_key(sequence), record, Record)
         rows.append(row | {"rollout": record.rollout or "", "previous_hash": last, "hash": digest})
         last = digest
     return rows, last

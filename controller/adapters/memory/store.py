@@ -102,13 +102,13 @@ class MemoryStore:
     async def rollouts(self, app: AppId, *, limit: int) -> Sequence[Rollout]:
         """See `History.rollouts`."""
         known = self._of(app).rollouts
-        return [known[name] for name in sorted(known, reverse=True)[:limit]]
+        return [known[name] for name in sorted(known, reverse=True)[: max(limit, 0)]]
 
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """See `History.audit`."""
         rows = self._of(app).audit
         wanted = [r for r in rows if rollout is None or r.record.rollout == rollout]
-        return wanted[max(len(wanted) - limit, 0) :]
+        return wanted[-limit:] if limit > 0 else []
 
     # --- BucketStore ------------------------------------------------------------------------------
 
