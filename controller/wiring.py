@@ -376,7 +376,7 @@ def start_telemetry(environment: Mapping[str, str]) -> bool:
     """Send the controller's own telemetry to Application Insights, where it is configured."""
     if not environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING"):
         return False
-    from azure.monitor.opentelemetry import configure_azure_monitor
+    from azure.monitor import opentelemetry
 
-    configure_azure_monitor(logger_name="slipway")
+    opentelemetry.configure_azure_monitor(logger_name="slipway")
     return True

@@ -19,7 +19,7 @@ from sandbox.functions_host import FunctionsHost
 from sandbox.identity import IdentityEndpoint
 from sandbox.key_vault import KeyVault
 from sandbox.monitor import Monitor
-from sandbox.registry import Registry, push_image
+from sandbox.registry import Registry, WebhookSender, push_image
 from sandbox.registry import events as registry_events
 from sandbox.registry.events import PushEvent
 from sandbox.servicebus import Broker, QueueSpec
@@ -45,11 +45,11 @@ class Options:
     exported and looked at every second instead of every fifteen.
     """
 
-    cookie_seconds: float = 20
+    cookie_seconds: float = 10
     poll_seconds: float = 1
     lock_seconds: float = 10
     sweep_schedule: str = "*/10 * * * * *"
-    slots: tuple[str, ...] = ("blue", "green")
+    slots: tuple[str, ...] = ("blue", "green", "violet")
     apps_yaml: str | None = None  # replaces the built-in configuration
     webhook: bool = False  # pushes come by native webhook instead of Event Grid
 
@@ -240,6 +240,7 @@ apps:
         - {{weight: 50, min_observation: 3s, max_observation: 40s}}
         - {{weight: 100, min_observation: 2s, max_observation: 40s}}
       bake: 4s
+      pinned_for: {self.options.cookie_seconds:g}s
       hold: {{limit: 30s}}
     health:
       consecutive: 2
@@ -288,7 +289,7 @@ apps:
 
     async def _announce(self, event: PushEvent) -> None:
         if self.options.webhook:
-            sender = registry_events.WebhookSender(
+            sender = WebhookSender(
                 f"{self.host.url}/api/webhooks/acr", headers={"Authorization": WEBHOOK_SECRET}
             )
             await sender(event)

@@ -251,7 +251,7 @@ async def test_every_field_of_an_answer_is_described() -> None:
     rollout = decide(state.active, Tick(at=now + timedelta(seconds=1))).rollout
 
     known = set(re.findall(r"`(\w+)`", read("api.md")))
-    shown = {*app_detail(spec, state, [rollout]), *rollout_detail(rollout, [], [])}
+    shown = {*app_detail(spec, state, [rollout], []), *rollout_detail(rollout, [], [])}
     figures = rollout_detail(rollout, [], [])["numbers"]["canary"]
 
     assert shown - known == set()

@@ -66,9 +66,11 @@ class _Examination:
         stable = view.slots[active]
         idle = _idle_slot(self.effect, view, active)
         self._compare(view, stable, idle)
-        await self.found.ask(self._find_image())
+        if not self.effect.is_way_back:
+            await self.found.ask(self._find_image())
         stable_image = await self._pinned(stable)
-        await self._query_works(stable.telemetry_release)
+        if not self.effect.is_way_back:
+            await self._query_works(stable.telemetry_release)
         if idle is None or self.found.reasons:
             return self._failed()
         if self.found.postponed:
@@ -151,7 +153,10 @@ class _Examination:
             warn(f"slot {stable.name} runs {reference} by tag, which cannot be resolved: {error}")
             return stable.image
         except TransientError as error:
-            self.found.postponed = self.found.postponed or error
+            if self.effect.is_way_back:
+                warn(f"slot {stable.name} runs {reference} by tag; its registry is away: {error}")
+            else:
+                self.found.postponed = self.found.postponed or error
             return stable.image
         if digest is None:
             warn(f"slot {stable.name} runs {reference}, a tag that its registry does not hold")
@@ -184,7 +189,7 @@ def _idle_slot(effect: Preflight, view: SiteView, active: SlotName) -> SlotName 
     Production comes last: it is idle only where a named slot serves, and then it is as good.
     """
     known = {name.lower(): name for name in view.slots}
-    wanted = (*effect.target.slots, PRODUCTION)
+    wanted = (*effect.preferred, *effect.target.slots, PRODUCTION)
     names = dict.fromkeys(known[name.lower()] for name in wanted if name.lower() in known)
     free = [name for name in names if name.lower() != active.lower()]
     holding = (n for n in free if references.is_same(view.slots[n].image, effect.image))

@@ -125,6 +125,13 @@ class StrategySection(Section):
         description="What a push does while a rollout runs: supersede (the running one goes back "
         "first), queue, reject.",
     )
+    pinned_for: Duration = Field(
+        default=timedelta(hours=1),
+        le=timedelta(days=1),
+        description="How long a slot that users left stays as it is before a new build may be "
+        "put there: the platform pins clients by cookie for 1h, also past the rule that sent "
+        "them. With three slots a release hardly ever waits. 0s: never wait.",
+    )
 
     def to_core(self) -> plan.Strategy:
         """Return the core's form."""
@@ -134,4 +141,5 @@ class StrategySection(Section):
             approval=self.approval.to_core(),
             hold=self.hold.to_core(),
             new_push=self.new_push,
+            pinned_for=self.pinned_for,
         )

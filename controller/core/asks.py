@@ -40,6 +40,8 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         release=r.image.digest,
         analysis=r.spec.analysis,
         recorded_active=r.active,
+        preferred=r.preferred,
+        is_way_back=r.kind is Kind.ROLLBACK,
         identity=r.spec.health.identity,
     )
 
@@ -101,9 +103,11 @@ def ask_promote(r: Rollout, _: object) -> Effect:
 
 
 def ask_watch(r: Rollout, _: object) -> Effect:
-    """Ask for observation."""
-    health = r.spec.health
-    smoke = (f"{test.method} {test.path}" for test in health.smoke_tests)
+    """Ask for observation.
+
+    Only the readiness path is left out: smoke tests run before any step, and their paths are
+    often those that users ask for.
+    """
     return Watch(
         key=_key(r, "watch"),
         app=r.app,
@@ -111,7 +115,7 @@ def ask_watch(r: Rollout, _: object) -> Effect:
         release=r.image.digest,
         stable_release=r.stable_release,
         analysis=r.spec.analysis,
-        probe_operations=(f"GET {health.readiness_path}", *smoke),
+        probe_operations=(f"GET {r.spec.health.readiness_path}",),
         lease=heartbeat(r) * 3,
     )
 

@@ -23,6 +23,8 @@ class Preflight:
     release: str  # digest
     analysis: Analysis
     recorded_active: SlotName | None  # what our record says serves, for the drift warning
+    preferred: tuple[SlotName, ...] = ()  # slots to fill, the longest without users first
+    is_way_back: bool = False  # nothing that only judges or fetches a new build may stop it
     identity: Identity = field(
         default_factory=Identity
     )  # how the build proves itself, for the weaker-proof warning

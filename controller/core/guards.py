@@ -9,6 +9,11 @@ from controller.core.model import Kind, Rollout, State
 from controller.core.plan import ALL, ApprovalPoint, ExpiryAction, NoEvidenceAction
 
 
+def its_turn_has_come(r: Rollout, event: Tick) -> bool:
+    """Whether: its turn has come."""
+    return r.wake_at is None or event.at >= r.wake_at
+
+
 def past_deadline(r: Rollout, event: Tick) -> bool:
     """Whether: past deadline."""
     return r.deadline is not None and event.at >= r.deadline
@@ -137,6 +142,26 @@ def hold_expires_to_go_on(r: Rollout, event: Tick) -> bool:
     """Whether: hold expires to go on."""
     proceed = r.spec.strategy.hold.on_expiry is ExpiryAction.PROCEED
     return past_deadline(r, event) and proceed
+
+
+def hold_expires_while_baking(r: Rollout, event: Tick) -> bool:
+    """Whether: hold expires while baking."""
+    return hold_expires_to_go_on(r, event) and held_while_baking(r, event)
+
+
+def hold_expires_while_approving(r: Rollout, event: Tick) -> bool:
+    """Whether: hold expires while approving. Silence is never an approval."""
+    return past_deadline(r, event) and held_while_approving(r, event)
+
+
+def hold_expires_and_approval_next(r: Rollout, event: Tick) -> bool:
+    """Whether: hold expires and approval next."""
+    return hold_expires_to_go_on(r, event) and approval_before(r, r.step + 1)
+
+
+def hold_expires_at_last_step(r: Rollout, event: Tick) -> bool:
+    """Whether: hold expires at last step."""
+    return hold_expires_to_go_on(r, event) and is_last(r)
 
 
 def approval_expires_to_hold(r: Rollout, event: Tick) -> bool:

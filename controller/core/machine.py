@@ -1,9 +1,10 @@
 """The life of one rollout: prose first, then one table, then the function that reads it.
 
-A push is QUEUED until the app is free. PREFLIGHT asks the world whether the rollout can start and
+A push is QUEUED until the app is free and no client can still be pinned to the slot to fill (a
+person may say promote to begin now). PREFLIGHT asks the world whether the rollout can start and
 which slot is idle; nothing is touched before that is known. STAGING puts image and identity on the
 idle slot, WARMING proves that *this* build answers there. Then, step by step, SHIFTING gives it a
-share of the traffic and OBSERVING lets the judge compare it with the stable build. After the last
+share of the traffic and OBSERVING lets the judge look at its telemetry. After the last
 step PROMOTING makes the split final and BAKING keeps watching while the previous build stays warm.
 
 Every road back leads through ROLLING_BACK, which has one goal (stable serves everyone, also those
@@ -99,7 +100,8 @@ _ASKS_AGAIN = (
 _ON_THE_WAY = (S.STAGING, S.WARMING, S.SHIFTING, S.PROMOTING)
 
 _ROWS = (  # no annotation: each row's guard and ask are checked against its event
-    Row(S.QUEUED, Tick, S.PREFLIGHT, ask_preflight),
+    Row(S.QUEUED, Tick, S.PREFLIGHT, ask_preflight, when=g.its_turn_has_come),
+    Row(S.QUEUED, Promote, S.PREFLIGHT, ask_preflight),
     Row(S.PREFLIGHT, PreflightPassed, S.STAGING, ask_stage, change=g.learn),
     Row(S.PREFLIGHT, PreflightFailed, S.REJECTED),
     Row(S.PREFLIGHT, Failed, S.REJECTED),
@@ -175,7 +177,18 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     Row(S.HELD, Promote, S.PROMOTING, ask_promote),
     Row(S.HELD, Reject, S.ROLLING_BACK, ask_restore),
     Row(S.HELD, Abort, S.ROLLING_BACK, ask_restore),
-    Row(S.HELD, Tick, S.PROMOTING, ask_promote, when=g.hold_expires_to_go_on),
+    Row(S.HELD, Tick, S.ROLLING_BACK, ask_restore, when=g.hold_expires_while_approving),
+    Row(S.HELD, Tick, S.SUCCEEDED, when=g.hold_expires_while_baking),
+    Row(
+        S.HELD,
+        Tick,
+        S.APPROVAL,
+        ask_watch_if_serving,
+        when=g.hold_expires_and_approval_next,
+        change=g.next_step,
+    ),
+    Row(S.HELD, Tick, S.PROMOTING, ask_promote, when=g.hold_expires_at_last_step),
+    Row(S.HELD, Tick, S.SHIFTING, ask_route, when=g.hold_expires_to_go_on, change=g.next_step),
     Row(S.HELD, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
     Row(S.HELD, Tick, S.HELD, ask_hold, when=g.watch_is_due),
     Row(S.HELD, Supersede, S.ROLLING_BACK, ask_restore, change=g.supersede),
@@ -246,6 +259,8 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
         verdict=_verdict(r, event),
         ended_at=event.at if row.to in ENDS else None,
     )
+    if row.to in {S.SHIFTING, S.PROMOTING}:
+        moved = replace(moved, had_users=True)
     if row.to is S.ROLLING_BACK and not stays:
         moved = replace(moved, undone_because=moved.why)
     if row.source is S.HELD and not stays:
@@ -308,7 +323,8 @@ def _is_page(r: Rollout, event: Event, row: Row[Any]) -> bool:
     stuck = r.state is S.ROLLING_BACK and (
         isinstance(event, Failed) or _past_rollback_deadline(r, event)
     )
-    return stuck or (row.to is S.HELD and r.state is not S.HELD)
+    asks_for_help = row.to is S.HELD and r.state is not S.HELD and not isinstance(event, Pause)
+    return stuck or asks_for_help
 
 
 def _verdict(r: Rollout, event: Event) -> Verdict | None:

@@ -8,7 +8,7 @@ from typing import NewType
 
 from controller.core.effects import Effect
 from controller.core.events import Label
-from controller.core.plan import AppId, AppSpec, Percent, Routing, SlotName, Step
+from controller.core.plan import AppId, AppSpec, HeldTraffic, Percent, Routing, SlotName, Step
 
 RolloutId = NewType("RolloutId", str)
 
@@ -103,6 +103,8 @@ class Rollout:
     awaiting: Effect | None = None  # the one effect whose reply this state waits for
     ask_at: datetime | None = None  # earliest time to perform it
     streak: int = 0  # ready answers in a row
+    preferred: tuple[SlotName, ...] = ()  # slots that it may fill, best first
+    had_users: bool = False  # traffic was pointed at it
     active: SlotName | None = None  # slot of the stable build, from PREFLIGHT
     idle: SlotName | None = None  # slot that this rollout fills
     stable_image: str | None = None
@@ -141,6 +143,8 @@ class Rollout:
             return Percent(0)
         if self.held_from is State.BAKING:
             return Percent(100)
+        if self.state is State.HELD and self.spec.strategy.hold.traffic is HeldTraffic.RETURNED:
+            return Percent(0)
         step = self.step - 1 if self.state is State.APPROVAL else self.step
         return self.spec.strategy.steps[step].weight
 
@@ -180,6 +184,7 @@ class AppState:
     releases: tuple[Release, ...] = ()  # newest first; [0] serves now
     quarantine: tuple[Quarantined, ...] = ()
     attempts: tuple[tuple[str, int], ...] = ()  # digest, rollouts so far; newest first
+    left: tuple[tuple[SlotName, datetime], ...] = ()  # when users were last sent to a slot
     routing: Routing | None = None  # what traffic should be when no rollout runs
     sequence: int = 0  # audit rows written so far
 

@@ -121,6 +121,9 @@ class Strategy:
     approval: Approval = Approval()
     hold: Hold = Hold()
     new_push: NewPushPolicy = NewPushPolicy.SUPERSEDE
+    # The platform pins clients to a slot by cookie for an hour, also past the rule that sent them
+    # there. A slot is not filled with an unproved build while somebody may still be pinned to it.
+    pinned_for: timedelta = timedelta(hours=1)
 
 
 class IdentityKind(StrEnum):

@@ -5,7 +5,7 @@ return the app's next state, what to write down, and the rollouts that ended on 
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from controller.core.errors import CommandRefusedError
@@ -29,6 +29,7 @@ _KEPT_RELEASES: Final = 10
 _KEPT_QUARANTINE: Final = 50
 _KEPT_ATTEMPTS: Final = 50
 _MAX_QUEUED: Final = 10
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,7 @@ def advance(state: AppState, event: Event) -> Change:
 
 def _submit(state: AppState, spec: AppSpec, order: Submit) -> Change:
     digest = order.image.digest
+    _check_source(spec, order.image)
     quarantined = next((q for q in state.quarantine if q.digest == digest), None)
     if quarantined:
         why = f"{order.image} was taken back ({quarantined.reason}); say retry to try it again"
@@ -126,10 +128,26 @@ def _submit(state: AppState, spec: AppSpec, order: Submit) -> Change:
     return _enqueue(state, spec, order, Kind.RELEASE)
 
 
+def _check_source(spec: AppSpec, image: Image) -> None:
+    wanted = f"{spec.source.registry}/{spec.source.repository}"
+    given = f"{image.registry}/{image.repository}"
+    if given.lower() != wanted.lower():
+        raise CommandRefusedError(
+            f"App {spec.id} takes images from {wanted}, not from {given}.",
+            fix="Change the app's source in apps.yaml, or name the right app.",
+        )
+
+
 def _roll_back(state: AppState, spec: AppSpec, order: RollBack) -> Change:
     if state.active is not None:
-        change = _command(state, Abort(at=order.at, by=order.by, reason=order.reason))
-        if order.to is None or _is_stable(state, order.to):
+        elsewhere = order.to is not None and not _is_stable(state, order.to)
+        try:
+            change = _command(state, Abort(at=order.at, by=order.by, reason=order.reason))
+        except CommandRefusedError:  # on its way back already: what is asked for comes after
+            if not elsewhere:
+                raise
+            change = Change(state=state)
+        if not elsewhere:
             return change
         return change.then(_roll_back_to(change.state, spec, order))
     return _roll_back_to(state, spec, order)
@@ -199,7 +217,7 @@ def _command(state: AppState, command: Command) -> Change:
 
 def _enqueue(state: AppState, spec: AppSpec, order: Submit, kind: Kind) -> Change:
     attempt = dict(state.attempts).get(order.image.digest, 0) + 1
-    rollout = _new_rollout(state, spec, order, kind, attempt)
+    rollout = _new_rollout(spec, order, kind, attempt)
     others = tuple((d, n) for d, n in state.attempts if d != order.image.digest)
     state = replace(state, attempts=((order.image.digest, attempt), *others)[:_KEPT_ATTEMPTS])
     submitted = Record(
@@ -212,7 +230,7 @@ def _enqueue(state: AppState, spec: AppSpec, order: Submit, kind: Kind) -> Chang
         state_to=State.QUEUED,
     )
     if state.active is None:
-        return Change(state=replace(state, active=rollout), records=(submitted,))
+        return Change(state=replace(state, active=_begin(state, rollout)), records=(submitted,))
     if kind is Kind.ROLLBACK:  # a person's way back waits only for what is being undone
         return Change(state=replace(state, queued=(rollout, *state.queued)), records=(submitted,))
     return _wait_in_line(state, state.active, rollout, submitted)
@@ -252,9 +270,7 @@ def _supersede(state: AppState, new: Rollout, submitted: Record) -> Change:
         return change.then(note)
 
 
-def _new_rollout(
-    state: AppState, spec: AppSpec, order: Submit, kind: Kind, attempt: int
-) -> Rollout:
+def _new_rollout(spec: AppSpec, order: Submit, kind: Kind, attempt: int) -> Rollout:
     at = order.at
     stamp = f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}"
     short = order.image.digest.removeprefix("sha256:")[:8]
@@ -269,21 +285,47 @@ def _new_rollout(
         kind=kind,
         by=order.by,
         reason=order.reason,
-        active=state.stable.slot if state.stable else None,
     )
+
+
+def _begin(state: AppState, rollout: Rollout) -> Rollout:
+    """Return *rollout* at its turn: which slot it should fill, and from when on it may.
+
+    Whoever is pinned to a slot by cookie gets what is put there, proved or not. So the slot that
+    users left longest ago comes first, and not before their cookies are over. A way back does not
+    wait: it puts nothing new anywhere.
+    """
+    at = max(rollout.wake_at or rollout.created_at, rollout.created_at)
+    serving = state.stable.slot if state.stable else None
+    left = {slot.lower(): when for slot, when in state.left}
+    free = [s for s in rollout.spec.target.slots if serving is None or s.lower() != serving.lower()]
+    free.sort(key=lambda slot: left.get(slot.lower(), _LONG_AGO))
+    users_until = left.get(free[0].lower(), _LONG_AGO) if free else _LONG_AGO
+    if rollout.kind is Kind.RELEASE and users_until > _LONG_AGO:
+        at = max(at, users_until + rollout.spec.strategy.pinned_for)
+    why = f"waits until nobody can be pinned to slot {free[0]}" if at > rollout.created_at else ""
+    return replace(rollout, active=serving, preferred=tuple(free), wake_at=at, why=why)
 
 
 # --- What an end leaves behind -------------------------------------------------------------------
 
 
 def _finish(state: AppState, over: Rollout, at: datetime) -> Change:
-    state = _remember(state, over, at)
+    state = _remember(_note_who_left(state, over, at), over, at)
     following, *rest = state.queued or (None,)
     started = None
     if following is not None:
-        stable = state.stable.slot if state.stable else None
-        started = replace(following, wake_at=at, active=stable)
+        started = _begin(state, replace(following, wake_at=at))
     return Change(state=replace(state, active=started, queued=tuple(rest)), ended=(over,))
+
+
+def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:
+    """Remember which slot users were sent to until now and are sent to no more."""
+    gone = over.active if over.state is State.SUCCEEDED else over.idle
+    if not over.had_users or gone is None:
+        return state
+    others = tuple((slot, when) for slot, when in state.left if slot.lower() != gone.lower())
+    return replace(state, left=((gone, at), *others))
 
 
 def _remember(state: AppState, over: Rollout, at: datetime) -> AppState:

@@ -32,6 +32,7 @@ log = logging.getLogger("slipway.api")
 
 _LATEST_ROLLOUTS: Final = 20
 _LATEST_EVENTS: Final = 500
+_LATEST_APP_EVENTS: Final = 50
 _ORDERS: Final = ("approve", "reject", "pause", "resume", "abort", "promote")
 COMMANDS: Final = ("deploy", "rollback", "retry", *_ORDERS)
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
@@ -69,7 +70,8 @@ class Api:
         spec = await self._spec(request)
         state = (await self.store.load(spec.id)).state
         latest = await self.history.rollouts(spec.id, limit=_LATEST_ROLLOUTS)
-        return _ok(app_detail(spec, state, latest))
+        audit = await self.history.audit(spec.id, rollout=None, limit=_LATEST_APP_EVENTS)
+        return _ok(app_detail(spec, state, latest, audit))
 
     async def get_rollout(self, request: Request) -> Response:
         """Answer ``GET /api/rollouts/{id}``."""
@@ -111,11 +113,12 @@ class Api:
         common = {"app": spec.id, "by": "api"} | {k: fields[k] for k in _COMMON if k in fields}
         try:
             if command == "deploy":
-                return SubmitBody(**common, image=await self._image(spec, fields))
+                image = await self._image(spec, fields)
+                return SubmitBody.model_validate(common | {"image": image})
             if command == "rollback":
-                return RollbackBody(**common, to=fields.get("to"))
+                return RollbackBody.model_validate(common | {"to": fields.get("to")})
             if command == "retry":
-                return RetryBody(**common, digest=fields.get("digest", ""))
+                return RetryBody.model_validate(common | {"digest": fields.get("digest", "")})
             return OrderBody.model_validate(common | {"command": command})
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
@@ -137,7 +140,6 @@ class Api:
                     f"{reference!r} is not registry/repository@sha256:<64 hex digits>.",
                     fix="Deploy by digest, or give a 'tag' of the app's repository.",
                 )
-            _check_source(spec, image)
             return ImageName(
                 registry=image.registry, repository=image.repository, digest=image.digest
             )
@@ -158,19 +160,6 @@ class Api:
             known = ", ".join(sorted(apps)) or "none"
             raise UnknownAppError(f"There is no app {app!r}.", fix=f"Configured apps: {known}.")
         return apps[app]
-
-
-def _check_source(spec: AppSpec, image: Image) -> None:
-    same = (image.registry.lower(), image.repository.lower()) == (
-        spec.source.registry.lower(),
-        spec.source.repository.lower(),
-    )
-    if not same:
-        raise CommandRefusedError(
-            f"App {spec.id} takes images from {spec.source.registry}/{spec.source.repository}, "
-            f"not from {image.registry}/{image.repository}.",
-            fix="Change the app's source in apps.yaml, or deploy to the right app.",
-        )
 
 
 def _check_fields(command: str, fields: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import azure.functions as func
 
@@ -96,9 +96,10 @@ async def _answer(
 def _plain(request: func.HttpRequest) -> Request:
     from controller.entry.http import Request
 
+    headers = cast("Mapping[str, str]", request.headers)
     return Request(
         method=request.method,
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers={name.lower(): value for name, value in headers.items()},
         query=dict(request.params),
         route=dict(request.route_params),
         body=request.get_body() or b"",

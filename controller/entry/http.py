@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from controller.core.errors import (
     CommandRefusedError,
@@ -71,13 +71,13 @@ def json_object(body: bytes) -> dict[str, Any]:
     Raises:
         MalformedError: not JSON, or not an object.
     """
-    value = json_value(body) if body.strip() else {}
+    value: object = json_value(body) if body.strip() else {}
     if not isinstance(value, dict):
         raise MalformedError(
             f"The body is a JSON {type(value).__name__}, not an object.",
             fix='Send an object such as {"reason": "..."}.',
         )
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def json_value(body: bytes) -> Any:

@@ -28,7 +28,7 @@ async def on_command(
         TransientError: deliver it again.
     """
     try:
-        command = parse_command(body, session=session)
+        command = parse_command(body, session=session, message_id=message_id)
         await engine.handle(command, redelivered=deliveries > 1)
     except (MalformedError, UnknownAppError) as error:
         await _reject("rollouts", body, session, message_id, error, bus)

@@ -86,7 +86,7 @@ class Engine:
         moved = (
             before is None or after is None or (before.id, before.turn) != (after.id, after.turn)
         )
-        if after is not None and (moved or redelivered or isinstance(body, TickBody)):
+        if after is not None and (moved or redelivered or _is_due_tick(body, after)):
             await self._owe_wake_up(after, repeated=not moved)
         return loaded.state
 
@@ -185,6 +185,13 @@ class Engine:
         if repeated:  # the first wake-up of this turn was used up; do not look like its duplicate
             name += f"/{int(self.clock.now().timestamp() * 1000)}"
         await self.bus.send([to_message(tick, at=rollout.wake_at, message_id=name)])
+
+
+def _is_due_tick(body: Body, active: Rollout) -> bool:
+    """Whether *body* is the wake-up that *active* waited for, or one for whatever runs."""
+    if not isinstance(body, TickBody):
+        return False
+    return body.rollout is None or (body.rollout, body.turn) == (active.id, active.turn)
 
 
 def _needs_no_more(active: Rollout | None, rollout: str) -> bool:

@@ -48,9 +48,9 @@ class ImageName(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     registry: str = Field(pattern=_NAME, description="Login server, such as contoso.azurecr.io.")
-    repository: str = Field(pattern=_NAME)
-    digest: str = Field(pattern=_DIGEST)
-    tag: str | None = Field(default=None, max_length=128)
+    repository: str = Field(pattern=_NAME, description="Repository in that registry.")
+    digest: str = Field(pattern=_DIGEST, description="Manifest or index digest.")
+    tag: str | None = Field(default=None, max_length=128, description="What people call it.")
 
 
 class SubmitBody(_Command):
@@ -121,9 +121,11 @@ _POLL: TypeAdapter[PollBody] = TypeAdapter(PollBody)
 
 
 def parse_command(
-    body: bytes, *, session: str | None
+    body: bytes, *, session: str | None, message_id: str = ""
 ) -> SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody:
     """Return the command of a message on queue ``rollouts``.
+
+    An order without an id is named by its message: delivered again, it is the same order.
 
     Raises:
         MalformedError: not JSON, not of the schema, or in another app's session.
@@ -137,6 +139,8 @@ def parse_command(
             f"The message for app {command.app!r} came in session {session!r}.",
             fix="Set the message's session id to the app id.",
         )
+    if isinstance(command, _Command) and "id" not in command.model_fields_set and message_id:
+        return command.model_copy(update={"id": message_id})
     return command
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, cast
 
 from controller.core.errors import SlipwayError
 from controller.core.model import AppState, Record
@@ -87,7 +87,7 @@ class Sweeper:
         if _same(view.routing, loaded.state.routing):
             return swept
         why = f"traffic is {view.routing}; the record says {loaded.state.routing}"
-        if await self._note(app, "drift", why, now, seen=f"drift/{why}"):
+        if await self._note(app, "drift", why, now, seen=f"drift/{now:%Y-%m-%d}/{why}"):
             log.critical("app %s: %s", app, why, extra={"app_id": app})
         return replace(swept, drifted=(*swept.drifted, app))
 
@@ -158,8 +158,10 @@ def _same(one: Routing, other: Routing) -> bool:
 
 def _command_of(letter: DeadLetter) -> str:
     try:
-        body = json.loads(letter.body)
+        body: Any = json.loads(letter.body)
     except ValueError:
         return "a message that is not JSON"
-    command = body.get("command") if isinstance(body, dict) else None
+    command: object = (
+        cast("dict[str, Any]", body).get("command") if isinstance(body, dict) else None
+    )
     return f"command {command!r}" if command else "a message without a command"

@@ -69,18 +69,18 @@ def _decide(q: Question, canary: Totals, stable: Totals | None) -> tuple[Label, 
         told = f": {q.provider_error}" if q.provider_error else ""
         seconds = q.provider_silence.total_seconds()
         return Label.PROVIDER_UNAVAILABLE, f"no telemetry answer for {seconds:.0f} s{told}"
-    enough = canary.requests >= q.limits.min_requests
+    enough = canary.rows >= q.limits.min_requests
     if enough and q.elapsed >= q.min_observation:
         return Label.HEALTHY, f"within its limits over {canary.requests} requests"
     if q.max_observation is not None and q.elapsed >= q.max_observation:
-        seen = f"{canary.requests} requests seen in {q.elapsed.total_seconds():.0f} s"
+        seen = f"{canary.rows} requests seen in {q.elapsed.total_seconds():.0f} s"
         return Label.INSUFFICIENT_DATA, f"{seen}, {q.limits.min_requests} needed"
-    return Label.CONTINUE, f"{canary.requests} of {q.limits.min_requests} requests seen"
+    return Label.CONTINUE, f"{canary.rows} of {q.limits.min_requests} requests seen"
 
 
 def _broken(limits: Limits, seen: Totals) -> str | None:
     """Return which limit is broken, with numbers; None where none is or too little was seen."""
-    if seen.requests < limits.min_requests:
+    if seen.rows < limits.min_requests:  # sampled requests stand for many, but were seen once
         return None
     rate = seen.error_rate
     if rate is not None and rate > limits.error_rate_max:

@@ -34,11 +34,14 @@ def app_view(spec: AppSpec, state: AppState) -> Json:
     }
 
 
-def app_detail(spec: AppSpec, state: AppState, rollouts: Sequence[Rollout]) -> Json:
-    """Return one app with its releases and latest rollouts."""
+def app_detail(
+    spec: AppSpec, state: AppState, rollouts: Sequence[Rollout], audit: Sequence[AuditRow]
+) -> Json:
+    """Return one app with its releases, latest rollouts and latest audit rows."""
     return app_view(spec, state) | {
         "releases": [_release(release) for release in state.releases],
         "rollouts": [rollout_view(rollout) for rollout in rollouts],
+        "events": [_event(row) for row in audit],
     }
 
 
@@ -90,6 +93,7 @@ def _event(row: AuditRow) -> Json:
     return {
         "sequence": row.sequence,
         "at": _time(record.at),
+        "rollout": record.rollout,
         "kind": record.kind,
         "what": record.what,
         "why": record.why,

@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class _Shown:
         self._last = ""
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> Generator[None]:
         if not self._console.is_terminal:
             yield
             return

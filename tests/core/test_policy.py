@@ -220,3 +220,60 @@ def test_a_rollback_that_succeeded_quarantines_what_it_replaced() -> None:
     assert [(q.digest, q.reason) for q in change.state.quarantine] == [
         (digest(2), "checkout broken")
     ]
+
+
+def test_a_slot_that_users_left_lately_is_not_filled_before_their_cookies_are_over() -> None:
+    """Whoever is pinned to a slot gets what is put there, proved or not."""
+    state = replace(serving(2, 1), left=((GREEN, T0), (PRODUCTION, T0)))
+
+    change = apply(state, SPEC, push(3, T0 + SECOND))
+
+    assert change.state.active is not None
+    assert change.state.active.preferred == (GREEN,)
+    assert change.state.active.wake_at == T0 + timedelta(hours=1)
+
+
+def test_the_slot_that_users_left_longest_ago_is_filled_first() -> None:
+    third = SlotName("violet")
+    three = replace(SPEC, target=replace(SPEC.target, slots=(BLUE, GREEN, third)))
+    state = replace(serving(2, 1), left=((GREEN, T0),))
+
+    change = apply(state, three, push(3, T0 + SECOND))
+
+    assert change.state.active is not None
+    assert change.state.active.preferred == (third, GREEN)
+    assert change.state.active.wake_at == T0 + SECOND
+
+
+def test_a_way_back_never_waits_for_cookies() -> None:
+    state = replace(serving(2, 1), left=((GREEN, T0),))
+
+    change = apply(state, SPEC, RollBack(at=T0 + SECOND, by="ann", reason="bad"))
+
+    assert change.state.active is not None
+    assert change.state.active.wake_at == T0 + SECOND
+
+
+def test_an_end_remembers_which_slot_users_left() -> None:
+    went_back = rollout(State.ROLLING_BACK, had_users=True)
+    went_back = replace(went_back, awaiting=ask_restore(went_back, None))
+    unseen = replace(went_back, had_users=False)
+    assert went_back.awaiting is not None
+    done = Done(at=T0, key=went_back.awaiting.key)
+
+    assert advance(app(active=went_back), done).state.left == ((BLUE, T0),)
+    assert advance(app(active=unseen), done).state.left == ()
+
+
+def test_an_image_from_elsewhere_is_refused() -> None:
+    foreign = Submit(at=T0, image=replace(image(2), registry="evil.io"), by="pipeline")
+
+    assert kinds(apply(app(), SPEC, foreign)) == ["refused"]
+
+
+def test_a_rollback_asked_for_while_one_is_under_way_comes_after_it() -> None:
+    state = replace(serving(2, 1), active=rollout(State.ROLLING_BACK, image=image(3)))
+
+    change = apply(state, SPEC, RollBack(at=T0, by="ann", reason="older", to="v1"))
+
+    assert [(r.image, r.kind) for r in change.state.queued] == [(image(1), Kind.ROLLBACK)]

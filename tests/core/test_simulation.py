@@ -365,7 +365,8 @@ def sweep_pairs_of_trouble() -> None:
             for first in TROUBLES:
                 for second in TROUBLES:
                     world = World()
-                    world.start_on(plan, NoEvidence(), kind, good_moves, [first, second])
+                    troubles = [first, second, "done", "until woken"]
+                    world.start_on(plan, NoEvidence(), kind, good_moves, troubles)
                     check(world)
 
 

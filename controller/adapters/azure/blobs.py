@@ -1,7 +1,8 @@
 """Blobs: the evidence that decisions were made from, and apps.yaml by URL."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from azure.core import MatchConditions
@@ -9,15 +10,21 @@ from azure.core.exceptions import (
     AzureError,
     HttpResponseError,
     ResourceExistsError,
-    ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import ContentSettings
-from azure.storage.blob.aio import BlobClient, BlobServiceClient
+from azure.storage.blob import ContentSettings, StorageErrorCode
+from azure.storage.blob.aio import (
+    BlobClient,
+    BlobServiceClient,
+    ExponentialRetry,
+    StorageStreamDownloader,
+)
 
+from controller.adapters.evidence_names import beside
 from controller.core.errors import AccessDeniedError, ConfigurationError, TransientError
 
 _DENIED: Final = frozenset({401, 403})
+_NOT_MODIFIED: Final = 304
 _MAX_CONFIGURATION: Final = 1 << 20
 
 
@@ -39,7 +46,9 @@ class BlobEvidence:
         container: str = "evidence",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._service = BlobServiceClient(endpoint, credential=credential, **(options or {}))
+        self._service = BlobServiceClient(
+            endpoint, credential=credential, **_patience(), **(options or {})
+        )
         self._container = self._service.get_container_client(container)
         self._ready = False
 
@@ -49,33 +58,38 @@ class BlobEvidence:
 
     async def keep(self, path: str, document: bytes) -> str:
         """See `EvidenceStore.keep`. What is there already stays as it is."""
-        try:
+        with _translated(path):
             await self._ensure_container()
+            if not await self._create(path, document) and await self._download(path) != document:
+                path = beside(path, document)
+                await self._create(path, document)
+        return f"{self._container.container_name}/{path}"
+
+    async def _create(self, path: str, document: bytes) -> bool:
+        """Return False where something has that name."""
+        try:
             await self._container.get_blob_client(path).upload_blob(
                 document,
                 overwrite=False,
                 content_settings=ContentSettings(content_type="application/json"),
             )
-        except ResourceExistsError:
-            pass
-        except HttpResponseError as error:
-            raise _error(path, error) from error
-        except (AzureError, OSError, TimeoutError) as error:
-            raise TransientError(f"The evidence store does not answer: {error}.") from error
-        return f"{self._container.container_name}/{path}"
+        except ResourceExistsError as error:
+            if error.error_code != StorageErrorCode.BLOB_ALREADY_EXISTS:
+                raise  # the container is being deleted
+            return False
+        return True
 
     async def read(self, path: str) -> bytes | None:
         """See `EvidenceStore.read`."""
-        name = path.removeprefix(f"{self._container.container_name}/")
+        with _translated(path):
+            return await self._download(path.removeprefix(f"{self._container.container_name}/"))
+
+    async def _download(self, path: str) -> bytes | None:
         try:
-            stream = await self._container.get_blob_client(name).download_blob()
+            stream = await self._container.get_blob_client(path).download_blob()
             return await stream.readall()
         except ResourceNotFoundError:
             return None
-        except HttpResponseError as error:
-            raise _error(path, error) from error
-        except (AzureError, OSError, TimeoutError) as error:
-            raise TransientError(f"The evidence store does not answer: {error}.") from error
 
     async def _ensure_container(self) -> None:
         if not self._ready:
@@ -91,7 +105,9 @@ class BlobText:
         self, url: str, credential: Any, *, options: Mapping[str, Any] | None = None
     ) -> None:
         self._url = url
-        self._client = BlobClient.from_blob_url(url, credential=credential, **(options or {}))
+        self._client = BlobClient.from_blob_url(
+            url, credential=credential, **_patience(), **(options or {})
+        )
         self._etag: str | None = None
         self._text = ""
 
@@ -107,36 +123,55 @@ class BlobText:
             TransientError: the store does not answer.
         """
         try:
-            return await self._read()
-        except ResourceModifiedError:
-            return self._text
+            with _translated(self._url):
+                return await self._read()
         except ResourceNotFoundError as error:
             raise ConfigurationError(
                 f"There is no blob {self._url}.", fix="Upload apps.yaml there."
             ) from error
-        except HttpResponseError as error:
-            if error.status_code == 304:  # noqa: PLR2004 - not modified
-                return self._text
-            raise _error(self._url, error) from error
         except UnicodeDecodeError as error:
             raise ConfigurationError(
                 f"{self._url} is not UTF-8 text: {error}.", fix="Upload apps.yaml as text."
             ) from error
-        except (AzureError, OSError, TimeoutError) as error:
-            raise TransientError(f"{self._url} does not answer: {error}.") from error
 
     async def _read(self) -> str:
         known: dict[str, Any] = {}
         if self._etag is not None:
             known = {"etag": self._etag, "match_condition": MatchConditions.IfModified}
-        stream = await self._client.download_blob(**known)
+        try:
+            stream: StorageStreamDownloader[bytes] = await self._client.download_blob(**known)
+        except HttpResponseError as error:
+            if error.status_code == _NOT_MODIFIED:
+                return self._text
+            raise
         if stream.size > _MAX_CONFIGURATION:
             raise ConfigurationError(
                 f"{self._url} has {stream.size} bytes.", fix="apps.yaml has at most 1 MiB."
             )
-        text = str(await stream.readall(), "utf-8")
+        text = (await stream.readall()).decode("utf-8")
         self._text, self._etag = text, stream.properties.etag
         return text
+
+
+def _patience() -> dict[str, Any]:
+    """Few and quick retries: the storage SDK's own wait for a minute and more."""
+    retries = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=2)
+    return {"retry_policy": retries, "connection_timeout": 5, "read_timeout": 20}
+
+
+@contextmanager
+def _translated(what: str) -> Generator[None]:
+    """Turn the SDK's errors into ours; that nothing is there, the caller knows to read."""
+    try:
+        yield
+    except ResourceNotFoundError as error:
+        if error.error_code == StorageErrorCode.CONTAINER_NOT_FOUND:
+            raise TransientError(f"The container of {what} is not there.") from error
+        raise
+    except HttpResponseError as error:
+        raise _error(what, error) from error
+    except (AzureError, OSError, TimeoutError) as error:
+        raise TransientError(f"Blob storage does not answer ({what}): {error}.") from error
 
 
 def _error(what: str, error: HttpResponseError) -> Exception:

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any, Final, NoReturn
 
 from azure.core.exceptions import AzureError, HttpResponseError
-from azure.monitor.query import LogsQueryPartialResult, LogsQueryResult, LogsTable
+from azure.monitor.query import LogsQueryPartialResult, LogsTable
 from azure.monitor.query.aio import LogsQueryClient
 
 from controller.core.errors import (
@@ -118,7 +118,7 @@ class LogAnalytics:
         if isinstance(result, LogsQueryPartialResult):
             told = getattr(result.partial_error, "message", "") or result.partial_error
             raise ProviderError(f"Log Analytics answered in part only: {told}")
-        if not isinstance(result, LogsQueryResult) or not result.tables:
+        if not result.tables:
             raise ProviderError("Log Analytics answered without a table.")
         return result.tables[0]
 
