@@ -115,6 +115,7 @@ def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
                 "seconds": round(outcome.seconds, 1),
                 "controller_seconds": round(outcome.controller_seconds, 2),
                 "requests": outcome.requests,
+                "requests_by_build": dict(outcome.by_version),
                 "failures_by_build": dict(outcome.failures),
             }
             for outcome in outcomes

@@ -32,6 +32,7 @@ class Outcome:
     seconds: float = 0.0
     controller_seconds: float = 0.0
     requests: int = 0
+    by_version: Counter[str] = field(default_factory=Counter[str])
     failures: Counter[str] = field(default_factory=Counter[str])  # by the build that answered
     unexplained: list[str] = field(default_factory=list[str])  # failures by anything else
     problems: list[str] = field(default_factory=list[str])
@@ -109,6 +110,7 @@ async def _look(stage: Stage, outcome: Outcome, digest: str, known: set[str]) ->
 def _count(stage: Stage, outcome: Outcome, begin: float) -> None:
     seen = stage.clients.since(begin)
     outcome.requests = len(seen)
+    outcome.by_version = Counter(s.version or "nobody" for s in seen)
     outcome.failures = Counter(s.version or "nobody" for s in seen if s.failed)
     bad = outcome.act.version if outcome.act.may_fail_for_users else None
     outcome.unexplained = [
@@ -145,8 +147,8 @@ def _problems(outcome: Outcome) -> list[str]:
     if act.expect_why and act.expect_why not in whys:
         found.append(f"went back for another reason than {act.expect_why!r}")
     shares = {event["to"] for event in rollout["events"]}
-    if act.must_stay_unseen and "shifting" in shares:
-        found.append("users were sent to it")
+    if act.must_stay_unseen and ("shifting" in shares or outcome.by_version[act.version]):
+        found.append(f"users saw it {outcome.by_version[act.version]} times")
     if outcome.unexplained:
         first = outcome.unexplained[0]
         found.append(f"{len(outcome.unexplained)} failures not of a bad build's own: {first}")
