@@ -1,6 +1,5 @@
 """Blobs: the evidence that decisions were made from, and apps.yaml by URL."""
 
-import contextlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -47,7 +46,7 @@ class BlobEvidence:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._service = BlobServiceClient(
-            endpoint, credential=credential, **_patience(), **(options or {})
+            endpoint, credential=credential, **{**_patience(), **(options or {})}
         )
         self._container = self._service.get_container_client(container)
         self._ready = False
@@ -74,7 +73,7 @@ class BlobEvidence:
                 content_settings=ContentSettings(content_type="application/json"),
             )
         except ResourceExistsError as error:
-            if error.error_code != StorageErrorCode.BLOB_ALREADY_EXISTS:
+            if getattr(error, "error_code", None) != StorageErrorCode.BLOB_ALREADY_EXISTS:
                 raise  # the container is being deleted
             return False
         return True
@@ -93,7 +92,7 @@ class BlobEvidence:
 
     async def _ensure_container(self) -> None:
         if not self._ready:
-            with contextlib.suppress(ResourceExistsError):
+            with suppress(ResourceExistsError):
                 await self._container.create_container()
             self._ready = True
 
@@ -106,7 +105,7 @@ class BlobText:
     ) -> None:
         self._url = url
         self._client = BlobClient.from_blob_url(
-            url, credential=credential, **_patience(), **(options or {})
+            url, credential=credential, **{**_patience(), **(options or {})}
         )
         self._etag: str | None = None
         self._text = ""
@@ -122,24 +121,24 @@ class BlobText:
             ConfigurationError: it is not there, too large, or not text.
             TransientError: the store does not answer.
         """
-        try:
-            with _translated(self._url):
+        with _translated(self._url):
+            try:
                 return await self._read()
-        except ResourceNotFoundError as error:
-            raise ConfigurationError(
-                f"There is no blob {self._url}.", fix="Upload apps.yaml there."
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(
-                f"{self._url} is not UTF-8 text: {error}.", fix="Upload apps.yaml as text."
-            ) from error
+            except ResourceNotFoundError as error:
+                raise ConfigurationError(
+                    f"There is no blob {self._url}.", fix="Upload apps.yaml there."
+                ) from error
+            except UnicodeDecodeError as error:
+                raise ConfigurationError(
+                    f"{self._url} is not UTF-8 text: {error}.", fix="Upload apps.yaml as text."
+                ) from error
 
     async def _read(self) -> str:
         known: dict[str, Any] = {}
         if self._etag is not None:
             known = {"etag": self._etag, "match_condition": MatchConditions.IfModified}
         try:
-            stream: StorageStreamDownloader[bytes] = await self._client.download_blob(**known)
+            stream = await self._download(known)
         except HttpResponseError as error:
             if error.status_code == _NOT_MODIFIED:
                 return self._text
@@ -152,6 +151,11 @@ class BlobText:
         self._text, self._etag = text, stream.properties.etag
         return text
 
+    async def _download(self, conditions: Mapping[str, Any]) -> StorageStreamDownloader[bytes]:
+        download: Any = self._client.download_blob  # its overloads do not take a mapping
+        stream: StorageStreamDownloader[bytes] = await download(**conditions)
+        return stream
+
 
 def _patience() -> dict[str, Any]:
     """Few and quick retries: the storage SDK's own wait for a minute and more."""
@@ -161,13 +165,9 @@ def _patience() -> dict[str, Any]:
 
 @contextmanager
 def _translated(what: str) -> Generator[None]:
-    """Turn the SDK's errors into ours; that nothing is there, the caller knows to read."""
+    """Turn the SDK's errors into ours."""
     try:
         yield
-    except ResourceNotFoundError as error:
-        if error.error_code == StorageErrorCode.CONTAINER_NOT_FOUND:
-            raise TransientError(f"The container of {what} is not there.") from error
-        raise
     except HttpResponseError as error:
         raise _error(what, error) from error
     except (AzureError, OSError, TimeoutError) as error:
