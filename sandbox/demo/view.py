@@ -94,7 +94,8 @@ def _colour(version: str) -> str:
 
 def _reasons(stage: Stage) -> RenderableType:
     table = Table.grid(padding=(0, 1))
-    for event in stage.events[-_SHOWN_EVENTS:]:
+    moves = [e for e in stage.events if e["from"] != e["to"]] + stage.events[-1:]
+    for event in moves[-_SHOWN_EVENTS:]:
         moved = f"{event['from']} → {event['to']}" if event["to"] else event["kind"]
         table.add_row(Text(event["at"][11:19], "dim"), Text(moved), Text(event["why"][:90], "dim"))
     return table
