@@ -1,11 +1,13 @@
 """Log Analytics: one query for every watched release of a workspace."""
 
+import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib import resources
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.monitor.query import LogsQueryPartialResult, LogsTable
@@ -22,6 +24,8 @@ from controller.verdict.buckets import Bucket
 
 _LATENESS: Final = timedelta(hours=2)  # rows older than this when they arrive are left out
 _SERVER_SECONDS: Final = 30
+_TOTAL: Final = timedelta(seconds=40)
+_GRID: Final = timedelta(milliseconds=1)  # how exactly a bucket must start where one does
 _COLUMNS: Final = (
     "Kind",
     "Bucket",
@@ -36,6 +40,8 @@ _COLUMNS: Final = (
     "FailingSessions",
     "NewestGenerated",
 )
+_WATERMARK: Final = "watermark"
+_SESSIONS: Final = "sessions"
 _INVALID: Final = frozenset({400, 404})
 _DENIED: Final = frozenset({401, 403})
 Row = Mapping[str, Any]
@@ -48,6 +54,7 @@ class LogAnalytics:
         credential: aio token credential with the role Log Analytics Reader.
         endpoint: the query API.
         audience: whom tokens are for.
+        total: how long one query may take altogether.
         options: keywords for the client, such as a transport.
     """
 
@@ -57,11 +64,13 @@ class LogAnalytics:
         *,
         endpoint: str = "https://api.loganalytics.io",
         audience: str = "https://api.loganalytics.io",
+        total: timedelta = _TOTAL,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._client = LogsQueryClient(
             credential, endpoint=endpoint, audience=audience, retry_total=0, **(options or {})
         )
+        self._total = total.total_seconds()
 
     async def close(self) -> None:
         """Close what is open."""
@@ -88,16 +97,14 @@ class LogAnalytics:
             BucketSize=_timespan(bucket),
         )
         table = await self._ask(workspace, query, timespan=(oldest, until + _LATENESS))
-        rows = [dict(zip(table.columns, row, strict=True)) for row in _checked(table)]
         try:
+            rows = _rows(table)
             return Observation(
                 since=since,
                 until=until,
-                buckets=_buckets(rows),
+                buckets=_buckets(rows, _Grid(since, bucket)),
                 query=query,
-                newest=max(
-                    (r["NewestGenerated"] for r in rows if r["NewestGenerated"]), default=None
-                ),
+                newest=_newest(rows),
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ProviderError(f"Log Analytics gave a value that is none: {error}.") from error
@@ -106,14 +113,19 @@ class LogAnalytics:
         self, workspace: str, query: str, *, timespan: tuple[datetime, datetime]
     ) -> LogsTable:
         try:
-            result = await self._client.query_workspace(
-                workspace, query, timespan=timespan, server_timeout=_SERVER_SECONDS
-            )
+            async with asyncio.timeout(self._total):
+                result = await self._client.query_workspace(
+                    workspace, query, timespan=timespan, server_timeout=_SERVER_SECONDS
+                )
         except HttpResponseError as error:
             _refuse(workspace, error)
         except (AzureError, OSError, TimeoutError) as error:
             raise ProviderError(
                 f"Log Analytics does not answer: {type(error).__name__}."
+            ) from error
+        except (LookupError, TypeError, AttributeError, ValueError) as error:  # from the SDK
+            raise ProviderError(
+                f"Log Analytics gave an answer that cannot be read: {error!r}."
             ) from error
         if isinstance(result, LogsQueryPartialResult):
             told = getattr(result.partial_error, "message", "") or result.partial_error
@@ -125,7 +137,7 @@ class LogAnalytics:
 
 def _refuse(workspace: str, error: HttpResponseError) -> NoReturn:
     status = error.status_code or 0
-    told = str(getattr(error, "message", "") or error)[:500]
+    told = " ".join((error.message or str(error)).split())[:500]
     if status in _DENIED:
         raise AccessDeniedError(
             f"Log Analytics refuses us workspace {workspace}: {status}.",
@@ -190,50 +202,77 @@ def _timespan(span: timedelta) -> str:
 # --- The answer ---------------------------------------------------------------------------------
 
 
-def _checked(table: LogsTable) -> Sequence[Sequence[Any]]:
+class _Grid(NamedTuple):
+    """Where buckets start."""
+
+    since: datetime
+    size: timedelta
+
+    def start_of(self, at: object) -> datetime:
+        """Return the bucket start that *at* is meant to be, in UTC."""
+        moment = _moment(at)
+        start = self.since + round((moment - self.since) / self.size) * self.size
+        if start < self.since or abs(moment - start) > _GRID:
+            raise ValueError(f"no bucket starts at {moment}")
+        return start
+
+
+def _rows(table: LogsTable) -> Sequence[Row]:
     missing = [name for name in _COLUMNS if name not in table.columns]
     if missing:
-        raise ProviderError(f"Log Analytics left out {', '.join(missing)}.")
-    return [list(row) for row in table.rows]
+        raise ProviderError(f"Log Analytics left out the column {', '.join(missing)}.")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    if not any(row["Kind"] == _WATERMARK for row in rows):
+        raise ProviderError("Log Analytics left out the watermark, which is always there.")
+    return rows
 
 
-def _buckets(rows: Sequence[Row]) -> dict[str, list[Bucket]]:
+def _newest(rows: Sequence[Row]) -> datetime | None:
+    times = [row["NewestGenerated"] for row in rows if row["Kind"] == _WATERMARK]
+    return max((_moment(at) for at in times if at is not None), default=None)
+
+
+def _moment(value: object) -> datetime:
+    if not isinstance(value, datetime):  # the SDK hands on what it cannot read
+        raise TypeError(f"{value!r} is no time")
+    return value.astimezone(UTC)
+
+
+def _buckets(rows: Sequence[Row], grid: _Grid) -> dict[str, list[Bucket]]:
     """Gather the cells of each (release, bucket), oldest first."""
     cells: dict[tuple[str, datetime], list[Row]] = {}
     sessions: dict[tuple[str, datetime], Row] = {}
     for row in rows:
-        if row["Kind"] == "watermark":
+        if row["Kind"] == _WATERMARK:
             continue
-        key = (str(row["AppVersion"]), row["Bucket"])
-        if row["Kind"] == "sessions":
+        key = (str(row["AppVersion"]), grid.start_of(row["Bucket"]))
+        if row["Kind"] == _SESSIONS:
             sessions[key] = row
         else:
             cells.setdefault(key, []).append(row)
     found: dict[str, list[Bucket]] = {}
-    for key in sorted(cells):
-        release, start = key
+    for release, start in sorted(cells):
+        key = (release, start)
         found.setdefault(release, []).append(_bucket(start, cells[key], sessions.get(key)))
     return found
 
 
 def _bucket(start: datetime, cells: Sequence[Row], sessions: Row | None) -> Bucket:
-    failures: dict[str, int] = {}
-    latency: dict[int, int] = {}
+    failures: Counter[str] = Counter()
+    latency: Counter[int] = Counter()
     for cell in cells:
-        requests, failed = int(cell["Requests"]), int(cell["Failed"])
-        if failed:
-            code = str(cell["ResultCode"])
-            failures[code] = failures.get(code, 0) + failed
-        place = int(cell["LatencyBin"])
-        latency[place] = latency.get(place, 0) + requests
+        if failed := int(cell["Failed"]):
+            failures[str(cell["ResultCode"])] += failed
+        if cell["LatencyBin"] is not None:  # a request may have no duration
+            latency[int(cell["LatencyBin"])] += int(cell["Requests"])
     return Bucket(
         start=start,
         rows=sum(int(c["Rows"]) for c in cells),
         requests=sum(int(c["Requests"]) for c in cells),
         failed_rows=sum(int(c["FailedRows"]) for c in cells),
         failed=sum(int(c["Failed"]) for c in cells),
-        failures=failures,
-        latency=latency,
+        failures=dict(failures),
+        latency=dict(latency),
         sessions=int(sessions["Sessions"]) if sessions else None,
         failing_sessions=int(sessions["FailingSessions"]) if sessions else None,
     )
