@@ -246,6 +246,10 @@ class History(Protocol):
         """Return the app's latest rollouts, newest first."""
         ...
 
+    async def under_way(self) -> Sequence[AppId]:
+        """Return the apps that have a rollout under way, also those no longer configured."""
+        ...
+
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """Return audit rows, oldest first; the last *limit* of them."""
         ...

@@ -323,6 +323,7 @@ class House:
 
         return Sweeper(
             store=self._tables,
+            history=self._tables,
             buckets=self._tables,
             bus=self.bus,
             platform=self._platform,

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 from controller.core.errors import SlipwayError
-from controller.core.model import AppState, Record
+from controller.core.model import AppState, Record, Rollout
 from controller.core.plan import AppId, AppSpec, Routing
 from controller.ports import (
     BucketStore,
@@ -16,6 +16,7 @@ from controller.ports import (
     Clock,
     Configuration,
     DeadLetter,
+    History,
     StateStore,
     TargetPlatform,
 )
@@ -48,6 +49,7 @@ class Sweeper:
     """Runs on a timer; every act of it is one that may happen twice."""
 
     store: StateStore
+    history: History
     buckets: BucketStore
     bus: Bus
     platform: TargetPlatform
@@ -56,61 +58,83 @@ class Sweeper:
     grace: timedelta = timedelta(seconds=60)  # a wake-up this late is lost
 
     async def sweep(self) -> Swept:
-        """Re-drive the forgotten, take the dead letters, compare the world with the record."""
+        """Re-drive the forgotten, take the dead letters, compare the world with the record.
+
+        One part that fails does not stop the others: a configuration that cannot be read, say,
+        does not leave rollouts that run asleep.
+        """
         now = self.clock.now()
-        dead = await self._dead_letters(now)
-        apps = await self.configuration.apps()
-        swept = Swept(dead_letters=len(dead))
-        for app, spec in apps.items():
+        specs = await self._configured()
+        swept = Swept(dead_letters=await self._dead_letters(now))
+        workspaces = {spec.analysis.workspace for spec in specs.values()}
+        for app in sorted({*specs, *await self.history.under_way()}):
             try:
-                swept = await self._sweep_app(app, spec, now, swept)
+                state = (await self.store.load(app)).state
+                if state.active is not None:
+                    workspaces.add(state.active.spec.analysis.workspace)
+                    swept = await self._wake(state.active, now, swept)
+                elif app in specs and state.routing is not None:
+                    swept = await self._compare(specs[app], state.routing, now, swept)
             except SlipwayError as error:
                 log.warning("app %s: sweep failed: %s", app, error)
                 swept = replace(swept, failed=(*swept.failed, app))
-        workspaces = {spec.analysis.workspace for spec in apps.values()}
         return replace(swept, restarted_polls=await self._restart_polls(workspaces, now))
 
-    async def _sweep_app(self, app: AppId, spec: AppSpec, now: datetime, swept: Swept) -> Swept:
-        loaded = await self.store.load(app)
-        active = loaded.state.active
-        if active is not None:
-            if active.wake_at is None or active.wake_at < now - self.grace:
-                log.warning("rollout %s should have woken at %s", active.id, active.wake_at)
-                tick = TickBody(app=app, rollout=active.id, turn=active.turn)
-                name = f"{active.id}/{active.turn}/sweep/{int(now.timestamp())}"
-                await self.bus.send([to_message(tick, message_id=name)])
-                return replace(swept, woken=(*swept.woken, app))
-            return swept
-        if loaded.state.routing is None:
-            return swept
-        view = await self.platform.read(spec.target)
-        if _same(view.routing, loaded.state.routing):
-            return swept
-        why = f"traffic is {view.routing}; the record says {loaded.state.routing}"
-        if await self._note(app, "drift", why, now, seen=f"drift/{now:%Y-%m-%d}/{why}"):
-            log.critical("app %s: %s", app, why, extra={"app_id": app})
-        return replace(swept, drifted=(*swept.drifted, app))
+    async def _configured(self) -> Mapping[AppId, AppSpec]:
+        try:
+            return await self.configuration.apps()
+        except SlipwayError as error:
+            log.critical("the configuration cannot be read, drift is not looked for: %s", error)
+            return {}
 
-    async def _dead_letters(self, now: datetime) -> Sequence[DeadLetter]:
-        taken: list[DeadLetter] = []
+    async def _wake(self, active: Rollout, now: datetime, swept: Swept) -> Swept:
+        if active.wake_at is not None and active.wake_at >= now - self.grace:
+            return swept
+        log.warning("rollout %s should have woken at %s", active.id, active.wake_at)
+        tick = TickBody(app=active.app, rollout=active.id, turn=active.turn)
+        name = f"{active.id}/{active.turn}/sweep/{int(now.timestamp())}"
+        await self.bus.send([to_message(tick, message_id=name)])
+        return replace(swept, woken=(*swept.woken, active.app))
+
+    async def _compare(
+        self, spec: AppSpec, recorded: Routing, now: datetime, swept: Swept
+    ) -> Swept:
+        view = await self.platform.read(spec.target)
+        if _same(view.routing, recorded) and not view.problems:
+            return swept
+        why = f"traffic is {view.routing}; the record says {recorded}"
+        if view.problems:
+            why += f" ({'; '.join(view.problems)})"
+        if await self._note(spec.id, "drift", why, now, seen=f"drift/{now:%Y-%m-%d}/{why}"):
+            log.critical("app %s: %s", spec.id, why, extra={"app_id": spec.id})
+        return replace(swept, drifted=(*swept.drifted, spec.id))
+
+    async def _dead_letters(self, now: datetime) -> int:
+        """Take what the platform gave up on; return how many there were."""
+        taken = 0
         for queue in (COMMANDS_QUEUE, OBSERVATIONS_QUEUE):
-            letters = await self.bus.take_dead_letters(queue, limit=_MAX_DEAD_LETTERS)
-            for letter in letters:
-                log.critical(
-                    "queue %s: the platform gave up on a message after %s deliveries: %s %s",
-                    queue,
-                    letter.deliveries,
-                    letter.reason,
-                    letter.description,
-                )
-                if queue == COMMANDS_QUEUE and letter.session:
-                    await self._mourn(AppId(letter.session), letter, now)
-            taken += letters
+            try:
+                letters = await self.bus.take_dead_letters(queue, limit=_MAX_DEAD_LETTERS)
+                taken += len(letters)
+                for letter in letters:
+                    await self._mourn(queue, letter, now)
+            except SlipwayError as error:
+                log.warning("queue %s: its dead letters stay for now: %s", queue, error)
         return taken
 
-    async def _mourn(self, app: AppId, letter: DeadLetter, now: datetime) -> None:
+    async def _mourn(self, queue: str, letter: DeadLetter, now: datetime) -> None:
         """Write a lost command down and wake its app; the rollout may have been waiting for it."""
-        if app not in await self.configuration.apps():
+        log.critical(
+            "queue %s: the platform gave up on a message after %s deliveries: %s %s",
+            queue,
+            letter.deliveries,
+            letter.reason,
+            letter.description,
+        )
+        if queue != COMMANDS_QUEUE or not letter.session:
+            return
+        app = AppId(letter.session)
+        if (await self.store.load(app)).etag is None:
             return
         what = f"{_command_of(letter)} was given up after {letter.deliveries} deliveries"
         await self._note(

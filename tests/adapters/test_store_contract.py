@@ -231,6 +231,21 @@ async def test_rollouts_come_newest_first(store: Store, app: AppId) -> None:
     assert await store.rollouts(app, limit=0) == []
 
 
+async def test_apps_under_way_are_found_without_being_known(store: Store, app: AppId) -> None:
+    """The sweep must find a rollout also when its app has left the configuration."""
+    idle = AppId(f"{app}-idle")
+    await store.save(await store.load(idle), AppState(app=idle), [])
+    running = await store.load(app)
+    running = await store.save(running, AppState(app=app, active=rollout()), [])
+
+    found = await store.under_way()
+    assert app in found
+    assert idle not in found
+
+    await store.save(running, AppState(app=app), [])
+    assert app not in await store.under_way()
+
+
 async def test_the_audit_is_a_chain(store: Store, app: AppId) -> None:
     """Numbered from 1 over all saves, each row carrying the hash of the one before."""
     loaded = await save(store, await store.load(app), record(app, 1), record(app, 2))

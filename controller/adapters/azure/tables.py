@@ -115,6 +115,7 @@ class TablesStore:
         head = _row(state.app, _HEAD, state, AppState) | {
             "audit_hash": audit_hash,
             "sequence": state.sequence,
+            "under_way": state.active is not None,
         }
         operations = [_guarded(head, loaded.etag), *(_upsert(row) for row in rows)]
         if len(operations) > _TRANSACTION:
@@ -144,6 +145,15 @@ class TablesStore:
             return []
         rows = [row async for row in self._rows(app, "rollout:", first=keys[-limit:][0])]
         return [_payload(row, Rollout) for row in reversed(rows[-limit:])]
+
+    async def under_way(self) -> Sequence[AppId]:
+        """See `History.under_way`."""
+        query = f"RowKey eq '{_HEAD}' and under_way eq true"
+        found: list[AppId] = []
+        async with self._translated("apps under way"):
+            async for row in self._client.query_entities(query, select=["PartitionKey"]):
+                found.append(AppId(row["PartitionKey"]))
+        return sorted(found)
 
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """See `History.audit`."""

@@ -104,6 +104,11 @@ class MemoryStore:
         known = self._of(app).rollouts
         return [known[name] for name in sorted(known, reverse=True)[: max(limit, 0)]]
 
+    async def under_way(self) -> Sequence[AppId]:
+        """See `History.under_way`."""
+        heads = (partition.head for partition in self._partitions.values())
+        return sorted(head.app for head in heads if head is not None and head.active is not None)
+
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """See `History.audit`."""
         rows = self._of(app).audit
