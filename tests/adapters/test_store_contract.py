@@ -235,8 +235,9 @@ async def test_apps_under_way_are_found_without_being_known(store: Store, app: A
     """The sweep must find a rollout also when its app has left the configuration."""
     idle = AppId(f"{app}-idle")
     await store.save(await store.load(idle), AppState(app=idle), [])
+    mine = rollout(spec=replace(spec(), id=app))
     running = await store.load(app)
-    running = await store.save(running, AppState(app=app, active=rollout()), [])
+    running = await store.save(running, AppState(app=app, active=mine), [])
 
     found = await store.under_way()
     assert app in found
