@@ -247,6 +247,20 @@ async def test_apps_under_way_are_found_without_being_known(store: Store, app: A
     assert app not in await store.under_way()
 
 
+async def test_the_apps_with_a_rollout_under_way_are_known(store: Store, app: AppId) -> None:
+    """Without asking the configuration: an app that was taken out of it is still brought home."""
+    idle, busy = AppId(f"{app}-idle"), AppId(f"{app}-busy")
+    await save(store, await store.load(idle), active=None)
+    running = await save(store, await store.load(busy), active=rollout_of(busy))
+    found = await store.under_way()
+
+    assert busy in found
+    assert idle not in found
+    assert found == sorted(found)
+    await save(store, running, active=None)
+    assert busy not in await store.under_way()
+
+
 async def test_the_audit_is_a_chain(store: Store, app: AppId) -> None:
     """Numbered from 1 over all saves, each row carrying the hash of the one before."""
     loaded = await save(store, await store.load(app), record(app, 1), record(app, 2))

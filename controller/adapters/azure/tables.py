@@ -2,7 +2,8 @@
 
 Rows of an app's partition: ``head`` (its state, the version that guards everything),
 ``rollout:<id>``, ``event:<sequence>`` (audit), ``seen:<hash of key>``,
-``bucket:<rollout>:<milliseconds>``. Partition ``watch:<workspace>`` holds one row ``watch``.
+``bucket:<rollout>:<milliseconds>``. Partition ``watch:<workspace>`` holds one row ``watch``,
+partition ``apps:`` a row per app that was ever saved.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ _CLIENT_ERRORS: Final = range(400, 500)
 _BUSY: Final = frozenset({408, 429})
 _HEAD: Final = "head"
 _WATCH: Final = "watch"
+_APPS: Final = "apps:"  # a partition; no app's id has a colon
 _END_OF_PREFIX: Final = "~"  # sorts behind every character that our row keys have
 _ROLLOUT_ID: Final = re.compile(r"\d{8}T\d{9}-(?P<app>[a-z0-9-]+)-[0-9a-f]{8}-\d+")
 
@@ -121,6 +123,8 @@ class TablesStore:
         if len(operations) > _TRANSACTION:
             raise AssertionError(f"{len(operations)} rows in one transaction of app {state.app}")
         async with self._translated(f"app {state.app}"):
+            if loaded.etag is None:  # before its head: an index row alone does no harm
+                await self._client.upsert_entity({"PartitionKey": _APPS, "RowKey": state.app})
             answers = await self._client.submit_transaction(operations)
         return _LoadedHead(state=state, etag=answers[0]["etag"], audit_hash=audit_hash)
 
@@ -148,12 +152,10 @@ class TablesStore:
 
     async def under_way(self) -> Sequence[AppId]:
         """See `History.under_way`."""
-        query = f"RowKey eq '{_HEAD}' and under_way eq true"
-        found: list[AppId] = []
-        async with self._translated("apps under way"):
-            async for row in self._client.query_entities(query, select=["PartitionKey"]):
-                found.append(AppId(row["PartitionKey"]))
-        return sorted(found)
+        # Not a filter over all heads: without a partition that reads the whole table.
+        apps = [AppId(row["RowKey"]) async for row in self._rows(_APPS, "")]
+        heads = [(app, await self._get(app, _HEAD, select=["under_way"])) for app in apps]
+        return [app for app, head in heads if head is not None and head["under_way"]]
 
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """See `History.audit`."""
@@ -223,10 +225,14 @@ class TablesStore:
 
     # --- The client -------------------------------------------------------------------------------
 
-    async def _get(self, partition: str, row: str) -> Entity | None:
+    async def _get(
+        self, partition: str, row: str, *, select: Sequence[str] | None = None
+    ) -> Entity | None:
         async with self._translated(f"row {row} of {partition}"):
             try:
-                return await self._client.get_entity(partition, row)
+                return await self._client.get_entity(
+                    partition, row, select=list(select) if select else None
+                )
             except ResourceNotFoundError:
                 return None
 
