@@ -7,14 +7,16 @@ deployment has, too.
 import asyncio
 import contextlib
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sandbox.app_service import AppService, RegistryPuller, Site
+from sandbox.apps_yaml import app_configuration, changed, render
 from sandbox.demo_app.images import demo_image
-from sandbox.event_grid import EventGrid
+from sandbox.event_grid import EventGrid, Schema
 from sandbox.functions_host import FunctionsHost
 from sandbox.identity import IdentityEndpoint
 from sandbox.key_vault import KeyVault
@@ -32,9 +34,18 @@ SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 RESOURCE_GROUP = "rg-shop"
 WORKSPACE = "22222222-2222-2222-2222-222222222222"
 APP = "shop"
-IMAGE_REPOSITORY = "shop"
 WEBHOOK_SECRET = "loopback-webhook-secret"
 _ME = "00000000-0000-0000-0000-0000000d0cce"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoreApp:
+    """One more app beside the first: a site, a repository and a configuration of its own."""
+
+    name: str
+    slots: tuple[str, ...] = ("blue", "green")
+    changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of its configuration
+    first_build: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what v1 does wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,9 @@ class Options:
     slots: tuple[str, ...] = ("blue", "green", "violet")
     apps_yaml: str | None = None  # replaces the built-in configuration
     webhook: bool = False  # pushes come by native webhook instead of Event Grid
+    event_schema: Schema = "EventGridSchema"  # of Event Grid's subscription
+    changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the first app's part
+    more_apps: tuple[MoreApp, ...] = ()
 
 
 class Village:
@@ -138,25 +152,27 @@ class Village:
             self.broker.start(),
             self.app_service.start(),
         )
-        first = await self.push("v1")
-        await self._create_site(first)
+        first = MoreApp(name=APP, slots=self.options.slots)
+        apps = (first, *self.options.more_apps)
+        self._site, *_ = await asyncio.gather(*(self._create_site(app) for app in apps))
         await self._start_controller()
         self.registry.on_push.append(self._announce)
 
-    async def _create_site(self, digest: str) -> None:
+    async def _create_site(self, app: MoreApp) -> Site:
+        digest = await self.push("v1", app=app.name, **app.first_build)
         settings = {
             "APPLICATIONINSIGHTS_CONNECTION_STRING": self.monitor.connection_string(WORKSPACE),
             "OTEL_BSP_SCHEDULE_DELAY": "300",
             "SLIPWAY_RELEASE": digest,
             "OTEL_RESOURCE_ATTRIBUTES": f"service.version={digest}",
-            "OTEL_SERVICE_NAME": "shop",
+            "OTEL_SERVICE_NAME": app.name,
         }
-        self._site = await self.app_service.create_site(
+        return await self.app_service.create_site(
             subscription=SUBSCRIPTION,
             resource_group=RESOURCE_GROUP,
-            name=APP,
-            slots=self.options.slots,
-            image=self.reference(digest),
+            name=app.name,
+            slots=app.slots,
+            image=self.reference(digest, app=app.name),
             settings=settings,
         )
 
@@ -173,7 +189,7 @@ class Village:
         await self.event_grid.subscribe(
             "acr-push",
             self._host.event_grid_endpoint("on_image_pushed"),
-            schema="EventGridSchema",
+            schema=self.options.event_schema,
         )
 
     async def stop(self) -> None:
@@ -220,69 +236,41 @@ class Village:
         }
 
     def apps_yaml(self) -> str:
-        """Return the configuration of the one app, with its times compressed."""
-        poll = self.options.poll_seconds
-        return f"""\
-apps:
-  {APP}:
-    target:
-      subscription: {SUBSCRIPTION}
-      resource_group: {RESOURCE_GROUP}
-      site: {APP}
-      slots: [{", ".join(self.options.slots)}]
-    source:
-      registry: {self.registry.host}
-      repository: {IMAGE_REPOSITORY}
-      tags: ["v*"]
-    strategy:
-      steps:
-        - {{weight: 10, min_observation: 3s, max_observation: 40s}}
-        - {{weight: 50, min_observation: 3s, max_observation: 40s}}
-        - {{weight: 100, min_observation: 2s, max_observation: 40s}}
-      bake: 4s
-      pinned_for: {self.options.cookie_seconds:g}s
-      hold: {{limit: 30s}}
-    health:
-      consecutive: 2
-      interval: 500ms
-      smoke_tests:
-        - {{method: GET, path: /, expect_status: 200}}
-    analysis:
-      workspace: {WORKSPACE}
-      poll: {poll}s
-      bucket: {poll}s
-      settle: 1s
-      provider_grace: 15s
-      limits:
-        error_rate_max: 0.05
-        latency_percentile: 95
-        latency_ms_max: 110
-        min_requests: 25
-    deadlines:
-      staging: 30s
-      warming: 12s
-      shifting: 20s
-      promoting: 20s
-      rolling_back: 60s
-"""
+        """Return the configuration of every app, with its times compressed."""
+        options = self.options
+        apps = {APP: changed(self._app_configuration(APP, options.slots), options.changes)}
+        for more in options.more_apps:
+            apps[more.name] = changed(self._app_configuration(more.name, more.slots), more.changes)
+        return render(apps)
+
+    def _app_configuration(self, name: str, slots: Sequence[str]) -> dict[str, Any]:
+        return app_configuration(
+            site={"subscription": SUBSCRIPTION, "resource_group": RESOURCE_GROUP, "site": name},
+            slots=slots,
+            registry=self.registry.host,
+            repository=name,
+            workspace=WORKSPACE,
+            poll_seconds=self.options.poll_seconds,
+            cookie_seconds=self.options.cookie_seconds,
+        )
 
     # --- What people do ---------------------------------------------------------------------------
 
-    def reference(self, digest: str) -> str:
-        """Return the image reference of *digest* in the app's repository."""
-        return f"{self.registry.host}/{IMAGE_REPOSITORY}@{digest}"
+    def reference(self, digest: str, *, app: str = APP) -> str:
+        """Return the image reference of *digest* in an app's repository, which bears its name."""
+        return f"{self.registry.host}/{app}@{digest}"
 
-    async def push(self, version: str, **behaviour: Any) -> str:
+    async def push(self, version: str, *, app: str = APP, **behaviour: Any) -> str:
         """Build and push the demo app as *version*; return its digest. The push is the event."""
-        files, entrypoint, env = demo_image(version, **{"latency_ms": 30, **behaviour})
+        files, entrypoint, env = demo_image(version, **behaviour)
         token, _ = mint("https://containerregistry.azure.net", _ME)
         return await push_image(
             self.registry.host,
-            IMAGE_REPOSITORY,
+            app,
             version,
             files=files,
             entrypoint=entrypoint,
-            env=env,
+            env={**env, "DEMO_APP": app},  # telemetry goes by digest: no two apps share one
             ca_file=self.authority.ca_file,
             token=token,
         )
