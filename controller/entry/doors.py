@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import azure.functions as func
 
 from controller.core.errors import SlipwayError
+from controller.runtime.log_context import install
 from controller.wiring import house, start_telemetry
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ ApiDoor = Literal["health", "list_apps", "get_app", "get_rollout", "command"]
 
 
 def open_telemetry(environment: Mapping[str, str]) -> None:
-    """Begin the controller's own telemetry, where it is configured."""
+    """Begin the controller's own telemetry, where it is configured; logs name their rollout."""
+    install()
     if start_telemetry(environment):
         log.info("own telemetry goes to Application Insights")
 

@@ -28,6 +28,7 @@ from controller.core.model import WATCHED, AppState, Image, Record, Rollout, Sta
 from controller.core.plan import AppId, AppSpec
 from controller.core.policy import Change, Order, Retry, RollBack, Submit, advance, apply
 from controller.ports import Bus, Clock, Configuration, Loaded, StateStore
+from controller.runtime.log_context import follow
 from controller.runtime.messages import (
     ObservedBody,
     OrderBody,
@@ -78,6 +79,7 @@ class Engine:
         app = AppId(body.app)
         loaded = await self.store.load(app)
         before = loaded.state.active
+        follow(before.id if before else "")
         loaded = await self._take_order(loaded, body)
         loaded = await self._drive(loaded)
         after = loaded.state.active
@@ -121,6 +123,7 @@ class Engine:
             rollout = loaded.state.active
             if rollout is None:
                 return loaded
+            follow(rollout.id)
             now = self.clock.now()
             event: Event | None = None
             if rollout.state in WATCHED and judged_turn != rollout.turn:
@@ -237,5 +240,5 @@ def _tell(app: AppId, records: Sequence[Record]) -> None:
             record.what,
             moved,
             record.why,
-            extra={"rollout_id": record.rollout, "app_id": app},
+            extra={"app_id": app},
         )
