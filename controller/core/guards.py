@@ -6,7 +6,13 @@ from datetime import timedelta
 from controller.core.asks import answers_needed
 from controller.core.events import Judged, Label, PreflightPassed, ReadyChecked, Smoke, Tick
 from controller.core.model import Kind, Rollout, State
-from controller.core.plan import ALL, ApprovalPoint, ExpiryAction, NoEvidenceAction
+from controller.core.plan import (
+    ALL,
+    ApprovalPoint,
+    ExpiryAction,
+    HeldTraffic,
+    NoEvidenceAction,
+)
 
 
 def its_turn_has_come(r: Rollout, event: Tick) -> bool:
@@ -98,14 +104,30 @@ def no_evidence(r: Rollout, event: Judged) -> bool:
 
 
 def evidence_came_back(r: Rollout, event: Judged) -> bool:
-    """Whether: evidence came back."""
+    """Whether: evidence came back.
+
+    What was seen while held then counts as the step's own: looking again from nothing could end
+    in the same hold for ever. It says nothing where users were sent back meanwhile.
+    """
     waits_for_person = r.paused or r.held_from is State.APPROVAL
-    return event.label is Label.HEALTHY and not waits_for_person
+    returned = r.spec.strategy.hold.traffic is HeldTraffic.RETURNED
+    users_stayed = not returned or r.held_from is State.BAKING
+    return event.label is Label.HEALTHY and not waits_for_person and users_stayed
 
 
 def evidence_came_back_while_baking(r: Rollout, event: Judged) -> bool:
     """Whether: evidence came back while baking."""
     return evidence_came_back(r, event) and held_while_baking(r, event)
+
+
+def evidence_came_back_and_approval_next(r: Rollout, event: Judged) -> bool:
+    """Whether: evidence came back and approval next."""
+    return evidence_came_back(r, event) and approval_before(r, r.step + 1)
+
+
+def evidence_came_back_at_last_step(r: Rollout, event: Judged) -> bool:
+    """Whether: evidence came back at last step."""
+    return evidence_came_back(r, event) and is_last(r)
 
 
 def is_last(r: Rollout) -> bool:

@@ -65,7 +65,7 @@ from controller.core.words import explain, record, verb
 E = TypeVar("E")
 S = State
 
-_GRACE_POLLS: Final = 4  # polls after the maximum observation before the machine stops waiting
+_GRACE_POLLS: Final = 3  # polls that may be lost before the machine stops waiting for the judge
 _ROLLBACK_RETRY: Final = timedelta(seconds=30)
 _MAX_BACKOFF: Final = timedelta(minutes=1)
 
@@ -163,8 +163,17 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     Row(S.HELD, Done, S.HELD),
     Row(S.HELD, Failed, S.HELD),
     Row(S.HELD, Judged, S.ROLLING_BACK, ask_restore, when=g.known_regressed),
-    Row(S.HELD, Judged, S.PROMOTING, ask_promote, when=g.evidence_came_back_while_baking),
-    Row(S.HELD, Judged, S.SHIFTING, ask_route, when=g.evidence_came_back),
+    Row(S.HELD, Judged, S.SUCCEEDED, when=g.evidence_came_back_while_baking),
+    Row(
+        S.HELD,
+        Judged,
+        S.APPROVAL,
+        ask_watch,
+        when=g.evidence_came_back_and_approval_next,
+        change=g.next_step,
+    ),
+    Row(S.HELD, Judged, S.PROMOTING, ask_promote, when=g.evidence_came_back_at_last_step),
+    Row(S.HELD, Judged, S.SHIFTING, ask_route, when=g.evidence_came_back, change=g.next_step),
     Row(S.HELD, Resume, S.PROMOTING, ask_promote, when=g.held_while_baking),
     Row(S.HELD, Resume, S.APPROVAL, ask_watch_if_serving, when=g.held_while_approving),
     Row(S.HELD, Resume, S.SHIFTING, ask_route),
@@ -297,7 +306,7 @@ def _pause_before_asking(r: Rollout, event: Event, *, stays: bool) -> timedelta:
 def _deadline(r: Rollout, at: datetime) -> datetime | None:
     limits = r.spec.deadlines
     strategy = r.spec.strategy
-    grace = r.spec.analysis.poll * _GRACE_POLLS + r.spec.analysis.settle
+    grace = r.spec.analysis.lag + r.spec.analysis.poll * _GRACE_POLLS
     by_state: dict[State, Callable[[], timedelta]] = {
         S.PREFLIGHT: lambda: limits.preflight,
         S.STAGING: lambda: limits.staging,

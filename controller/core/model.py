@@ -139,13 +139,14 @@ class Rollout:
         shifted = {State.SHIFTING, State.OBSERVING, State.APPROVAL, State.HELD}
         if self.state in {State.PROMOTING, State.BAKING, State.SUCCEEDED}:
             return Percent(100)
-        if self.state not in shifted or (self.state is State.APPROVAL and self.step == 0):
+        is_asked = State.APPROVAL in {self.state, self.held_from}  # nothing was shifted yet
+        if self.state not in shifted or (is_asked and self.step == 0):
             return Percent(0)
         if self.held_from is State.BAKING:
             return Percent(100)
         if self.state is State.HELD and self.spec.strategy.hold.traffic is HeldTraffic.RETURNED:
             return Percent(0)
-        step = self.step - 1 if self.state is State.APPROVAL else self.step
+        step = self.step - 1 if is_asked else self.step
         return self.spec.strategy.steps[step].weight
 
 

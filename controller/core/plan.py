@@ -196,6 +196,14 @@ class Analysis:
     provider_grace: timedelta = timedelta(minutes=2)  # silence of the provider that is tolerated
     on_no_evidence: NoEvidence = NoEvidence()
 
+    @property
+    def lag(self) -> timedelta:
+        """Return how long after it happened something is seen at the latest.
+
+        Its bucket has to end and to settle, and then a poll has to come by.
+        """
+        return self.bucket + self.settle + self.poll
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:

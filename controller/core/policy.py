@@ -139,18 +139,35 @@ def _check_source(spec: AppSpec, image: Image) -> None:
 
 
 def _roll_back(state: AppState, spec: AppSpec, order: RollBack) -> Change:
-    if state.active is not None:
-        elsewhere = order.to is not None and not _is_stable(state, order.to)
-        try:
-            change = _command(state, Abort(at=order.at, by=order.by, reason=order.reason))
-        except CommandRefusedError:  # on its way back already: what is asked for comes after
-            if not elsewhere:
-                raise
-            change = Change(state=state)
+    if state.active is None:
+        return _roll_back_to(state, spec, order)
+    way_back = _way_back(state, order)
+    if way_back:
+        return _note(state, order, "ignored", f"{way_back.image} is on its way as {way_back.id}")
+    elsewhere = order.to is not None and not _is_stable(state, order.to)
+    try:
+        change = _command(state, Abort(at=order.at, by=order.by, reason=order.reason))
+    except CommandRefusedError:  # on its way back already: what is asked for comes after
         if not elsewhere:
-            return change
-        return change.then(_roll_back_to(change.state, spec, order))
-    return _roll_back_to(state, spec, order)
+            raise
+        change = Change(state=state)
+    if not elsewhere:
+        return change
+    return change.then(_roll_back_to(change.state, spec, order))
+
+
+def _way_back(state: AppState, order: RollBack) -> Rollout | None:
+    """Return the rollout that does already what is asked for.
+
+    Whoever says "roll back" twice wants it badly, and does not mean to undo the first.
+    """
+    going = (r for r in (state.active, *state.queued) if r and r.kind is Kind.ROLLBACK)
+    wanted = _find_release(state, order.to).image.digest if order.to else None
+    for rollout in going:
+        is_meant = rollout is state.active if wanted is None else rollout.image.digest == wanted
+        if is_meant and rollout.state is not State.ROLLING_BACK:
+            return rollout
+    return None
 
 
 def _roll_back_to(state: AppState, spec: AppSpec, order: RollBack) -> Change:
@@ -263,11 +280,20 @@ def _supersede(state: AppState, new: Rollout, submitted: Record) -> Change:
             Change(state=change.state, records=decision.records, ended=(decision.rollout,))
         )
     try:
+        _check_makes_room(state.active)
         return change.then(advance(change.state, command))
     except CommandRefusedError as refusal:  # past promotion, or already on its way back
         waits = f"{new.id} waits for {state.active.id if state.active else 'nobody'}: "
         note = _note(change.state, command, "ignored", waits + refusal.what)
         return change.then(note)
+
+
+def _check_makes_room(active: Rollout | None) -> None:
+    """A push does not call a person's way back off: what serves now is bad."""
+    if active is not None and active.kind is Kind.ROLLBACK:
+        raise CommandRefusedError(
+            f"Rollout {active.id} goes back to an earlier release.", fix="Wait for its end."
+        )
 
 
 def _new_rollout(spec: AppSpec, order: Submit, kind: Kind, attempt: int) -> Rollout:

@@ -80,16 +80,22 @@ def ask(
 
 
 def _observation(rollout: Rollout) -> tuple[timedelta, timedelta | None]:
-    """Return the least and the most time that the current state is looked at."""
-    strategy = rollout.spec.strategy
+    """Return the least and the most time that the current state is looked at.
+
+    The most is over only when what happened until then can have been seen.
+    """
+    strategy, lag = rollout.spec.strategy, rollout.spec.analysis.lag
     if rollout.state is State.BAKING:
-        return strategy.bake, strategy.bake
+        return strategy.bake, strategy.bake + lag
     if rollout.state is State.OBSERVING:
-        return rollout.current_step.min_observation, rollout.current_step.max_observation
+        step = rollout.current_step
+        return step.min_observation, step.max_observation + lag
+    if rollout.held_from is State.BAKING:
+        return strategy.bake, None
     steps = strategy.steps
-    return (
-        steps[min(rollout.step, len(steps) - 1)].min_observation if steps else timedelta()
-    ), None
+    if not steps:
+        return timedelta(), None
+    return steps[min(rollout.step, len(steps) - 1)].min_observation, None
 
 
 def _plain(value: object) -> object:

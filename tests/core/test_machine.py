@@ -134,6 +134,10 @@ CASES: list[tuple[str, Rollout, Event, State, type[Any] | None]] = [
     ("resumed",              rollout(S.HELD, held_from=S.OBSERVING), person(Resume),                 S.SHIFTING,      Route),
     ("resumed-bake",         rollout(S.HELD, held_from=S.BAKING), person(Resume),                    S.PROMOTING,     Route),
     ("evidence-back",        rollout(S.HELD, held_from=S.OBSERVING), judged(Label.HEALTHY),          S.SHIFTING,      Route),
+    ("evidence-back-at-last", rollout(S.HELD, step=2, held_from=S.OBSERVING), judged(Label.HEALTHY), S.PROMOTING,    Route),
+    ("evidence-back-to-ask", rollout(S.HELD, spec=FULL, held_from=S.OBSERVING), judged(Label.HEALTHY), S.APPROVAL,   Watch),
+    ("evidence-back-at-bake", rollout(S.HELD, held_from=S.BAKING), judged(Label.HEALTHY),            S.SUCCEEDED,     None),
+    ("nobody-was-there",     rollout(S.HELD, spec=RETURNED, held_from=S.OBSERVING), judged(Label.HEALTHY), S.HELD,   None),
     ("held-and-regressed",   rollout(S.HELD, held_from=S.OBSERVING), judged(Label.REGRESSED),        S.ROLLING_BACK,  Restore),
     ("hold-expires",         rollout(S.HELD, held_from=S.OBSERVING), Tick(at=LATER),                 S.ROLLING_BACK,  Restore),
     ("restored",             waiting(S.ROLLING_BACK),             reply(Done),                       S.ROLLED_BACK,   None),
@@ -176,6 +180,25 @@ def test_a_late_reply_changes_nothing_and_is_recorded() -> None:
 
     assert decision.rollout == r
     assert [record.kind for record in decision.records] == ["ignored"]
+
+
+def test_what_was_seen_while_held_counts_for_the_step() -> None:
+    """Else a quiet app is held, seen, and looked at again from nothing, for ever."""
+    held = rollout(S.HELD, step=0, held_from=S.OBSERVING)
+
+    assert decide(held, judged(Label.HEALTHY)).rollout.step == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "weight"), [(0, 0), (1, 10), (2, 100)], ids=["before-canary", "between", "at-the-end"]
+)
+def test_a_hold_that_began_as_an_approval_says_what_users_get(step: int, weight: int) -> None:
+    """An approval stands before its step: nothing of it was shifted when it expired to a hold."""
+    plan = spec(strategy(10, 100))
+
+    for state in (S.APPROVAL, S.HELD):
+        held_from = S.APPROVAL if state is S.HELD else None
+        assert rollout(state, spec=plan, step=step, held_from=held_from).weight == weight
 
 
 def test_an_odd_command_is_refused_with_advice() -> None:

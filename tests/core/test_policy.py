@@ -277,3 +277,56 @@ def test_a_rollback_asked_for_while_one_is_under_way_comes_after_it() -> None:
     change = apply(state, SPEC, RollBack(at=T0, by="ann", reason="older", to="v1"))
 
     assert [(r.image, r.kind) for r in change.state.queued] == [(image(1), Kind.ROLLBACK)]
+
+
+@pytest.mark.parametrize("to", [None, "v1"])
+@pytest.mark.parametrize("state", [State.QUEUED, State.STAGING, State.PROMOTING])
+def test_saying_rollback_twice_does_not_undo_the_way_back(state: State, to: str | None) -> None:
+    """Two people at once, or one in a hurry: the first order stands, the second is recorded."""
+    going = replace(serving(2, 1), active=rollout(state, kind=Kind.ROLLBACK, image=image(1)))
+
+    change = apply(going, SPEC, RollBack(at=T0, by="ann", reason="worse!", to=to))
+
+    assert change.state == going
+    assert kinds(change) == ["ignored"]
+    assert "on its way" in change.records[0].why
+
+
+def test_a_way_back_that_waits_is_not_queued_again() -> None:
+    state = replace(serving(2, 1), active=rollout(State.OBSERVING, image=image(3)))
+    order = RollBack(at=T0, by="ann", reason="bad", to="v1")
+
+    once = apply(state, SPEC, order).state
+
+    assert apply(once, SPEC, replace(order, by="bob")).state == once
+
+
+def test_rollback_to_what_serves_calls_a_way_back_off() -> None:
+    state = replace(
+        serving(2, 1), active=rollout(State.STAGING, kind=Kind.ROLLBACK, image=image(1))
+    )
+
+    change = apply(state, SPEC, RollBack(at=T0, by="ann", reason="no, stay", to="v2"))
+
+    assert change.state.active is not None
+    assert change.state.active.state is State.ROLLING_BACK
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.PREFLIGHT, State.STAGING, State.PROMOTING])
+def test_a_push_does_not_call_a_way_back_off(state: State) -> None:
+    """What serves is bad: a person's way back goes first, the push waits behind it."""
+    going = replace(serving(2, 1), active=rollout(state, kind=Kind.ROLLBACK, image=image(1)))
+
+    change = apply(going, SPEC, push(3))
+
+    assert change.state.active == going.active
+    assert [r.image for r in change.state.queued] == [image(3)]
+
+
+def test_a_retry_of_what_serves_or_is_on_its_way_starts_nothing() -> None:
+    running = replace(serving(2, 1), active=rollout(State.STAGING, image=image(3)))
+
+    for n in (2, 3):
+        change = apply(running, SPEC, Retry(at=T0, digest=digest(n), by="ann"))
+        assert change.state == running
+        assert kinds(change) == ["ignored"]
