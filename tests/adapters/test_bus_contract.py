@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -372,14 +371,12 @@ async def test_a_namespace_that_is_silent_is_given_up_in_time(authority: Authori
         ca_file=authority.ca_file,
         total=timedelta(seconds=0.5),
     )
-    started = time.monotonic()
     async with asyncio.timeout(8):  # a webhook's sender waits ten seconds
         for _ in range(2):
             with pytest.raises(QueueUnavailableError):
                 await bus.send([message("shop")])
 
     assert connections
-    assert time.monotonic() > started
     await bus.close()
     for writer in connections:
         writer.close()
