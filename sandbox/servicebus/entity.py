@@ -244,7 +244,8 @@ class Queue:
 
     def _deliver(self, receiver: Receiver, message: StoredMessage) -> None:
         self.counters.deliveries += 1
-        message.comes_again = message.comes_again or self.faults.next_is_delivered_twice()
+        if message.delivery_count == 0:  # twice, not for ever
+            message.comes_again = message.comes_again or self.faults.next_is_delivered_twice()
         if receiver.deletes_on_receipt:
             receiver.deliver(message, uuid.uuid4())
             self._finish(message)

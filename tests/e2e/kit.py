@@ -24,6 +24,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 ENDS = frozenset({"succeeded", "rolled_back", "rejected", "superseded"})
+NEVER = "0 0 0 1 1 *"  # a schedule: only the queues drive what happens
 PATIENCE = 60.0  # seconds; a bound, not a claim
 _LOOK = 0.2
 _GLANCE = 0.005
@@ -45,10 +46,10 @@ QUICK: Mapping[str, Any] = {
 }
 
 
-def steps(*weights: int, longest: str = "60s") -> list[Json]:
+def steps(*weights: int, shortest: str = "1s", longest: str = "60s") -> list[Json]:
     """Return the steps of a strategy."""
     return [
-        {"weight": weight, "min_observation": "1s", "max_observation": longest}
+        {"weight": weight, "min_observation": shortest, "max_observation": longest}
         for weight in weights
     ]
 
