@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from typing import Any
 
 from sandbox.clients import Clients
 from sandbox.village import APP, WEBHOOK_SECRET, Village
@@ -48,7 +49,8 @@ def _value(text: str) -> object:
 
 async def _push(village: Village, words: list[str]) -> str:
     version, *options = words
-    behaviour = {k: _value(v) for k, _, v in (option.partition("=") for option in options)}
+    pairs = (option.partition("=") for option in options)
+    behaviour: dict[str, Any] = {name: _value(value) for name, _, value in pairs}
     try:
         digest = await village.push(version, **behaviour)
     except TypeError as error:

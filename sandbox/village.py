@@ -262,7 +262,7 @@ class Village:
 
     async def push(self, version: str, *, app: str = APP, **behaviour: Any) -> str:
         """Build and push the demo app as *version*; return its digest. The push is the event."""
-        files, entrypoint, env = demo_image(version, **behaviour)
+        files, entrypoint, env = demo_image(version, **{"latency_ms": 30, **behaviour})
         token, _ = mint("https://containerregistry.azure.net", _ME)
         return await push_image(
             self.registry.host,
