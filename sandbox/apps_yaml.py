@@ -47,7 +47,7 @@ def app_configuration(
             "limits": {
                 "error_rate_max": 0.05,
                 "latency_percentile": 95,
-                "latency_ms_max": 250,
+                "latency_ms_max": 110,
                 "min_requests": 25,
             },
         },
