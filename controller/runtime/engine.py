@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from controller.core.errors import ConflictError, TransientError, UnknownAppError
+from controller.core.errors import (
+    ConfigurationError,
+    ConflictError,
+    TransientError,
+    UnknownAppError,
+)
 from controller.core.events import (
     Abort,
     Approve,
@@ -102,18 +107,32 @@ class Engine:
         if await self.store.was_seen(app, key):
             log.info("app %s: %s %s was handled before", app, body.command, body.id)
             return loaded
-        spec = await self._spec(app)
+        spec = await self._spec(app, loaded.state.active, body)
         change = apply(loaded.state, spec, _order(body, self.clock.now()))
         return await self._save(loaded, change, seen=key)
 
-    async def _spec(self, app: AppId) -> AppSpec:
-        apps = await self.configuration.apps()
-        if app not in apps:
+    async def _spec(self, app: AppId, active: Rollout | None, body: Body) -> AppSpec:
+        """Return the app as configured.
+
+        A rollout under way carries its own copy: people reach it also where the text is broken,
+        or the app is gone from it.
+        """
+        if active is not None and isinstance(body, OrderBody):
+            return active.spec
+        own = active.spec if active is not None and isinstance(body, RollbackBody) else None
+        try:
+            apps = await self.configuration.apps()
+        except ConfigurationError:
+            if own is None:
+                raise
+            return own
+        spec = apps.get(app, own)
+        if spec is None:
             known = ", ".join(sorted(apps)) or "none"
             raise UnknownAppError(
                 f"There is no app {app!r} in the configuration.", fix=f"Apps: {known}."
             )
-        return apps[app]
+        return spec
 
     # --- The loop ---------------------------------------------------------------------------------
 
@@ -137,8 +156,16 @@ class Engine:
         return loaded
 
     async def _judge(self, rollout: Rollout, now: datetime) -> Event | None:
-        """Return the judgement if it decides anything, with its evidence kept."""
-        findings = await self.witness.testify(rollout, now)
+        """Return the judgement if it decides anything, with its evidence kept.
+
+        Where the evidence cannot be read there is none: the state's deadline bounds that. Where it
+        cannot be kept a rollout does not go on, but goes back all the same.
+        """
+        try:
+            findings = await self.witness.testify(rollout, now)
+        except Exception:
+            log.exception("rollout %s: its evidence cannot be read", rollout.id)
+            return None
         event = Judged(
             at=now,
             label=findings.judgement.label,
@@ -146,9 +173,14 @@ class Engine:
             judge=findings.judgement.judge,
             numbers=findings.judgement.numbers,
         )
-        if not decide(rollout, event).changed:
+        decision = decide(rollout, event)
+        if not decision.changed:
             return None
-        place, digest = await self.witness.keep(rollout, findings)
+        try:
+            place, digest = await self.witness.keep(rollout, findings)
+        except Exception:
+            log.exception("rollout %s: the evidence of %s cannot be kept", rollout.id, event.label)
+            return event if decision.rollout.state is State.ROLLING_BACK else None
         return replace(event, evidence=place, evidence_hash=digest)
 
     def _time_is_up(self, rollout: Rollout, now: datetime) -> Event | None:
