@@ -127,13 +127,13 @@ class RoutingLog:
 
 
 class App:
-    """One app of a village with steady clients."""
+    """One app of a village, with clients."""
 
-    def __init__(self, village: Village, name: str, *, rate: float) -> None:
+    def __init__(self, village: Village, name: str, clients: Clients) -> None:
         self.village = village
         self.name = name
         self.site = village.app_service.site(name)
-        self.clients = Clients(self.site.url(), rate=rate, clients=8)
+        self.clients = clients
         self.routing = RoutingLog(village, self.site)
         self.api = Api(village.host)
 
@@ -218,10 +218,14 @@ class App:
 
 
 @asynccontextmanager
-async def under_load(village: Village, name: str = APP, *, rate: float = 30) -> AsyncGenerator[App]:
-    """Send steady clients to one app while the block runs."""
-    app = App(village, name, rate=rate)
-    await app.clients.start()
+async def under_load(
+    village: Village, name: str = APP, *, rate: float | None = 30
+) -> AsyncGenerator[App]:
+    """Send steady clients to one app while the block runs; with *rate* None nobody comes."""
+    url = village.app_service.site(name).url()
+    app = App(village, name, Clients(url, rate=rate or 1, clients=8))
+    if rate is not None:
+        await app.clients.start()
     try:
         yield app
     finally:
