@@ -97,15 +97,20 @@ class Observer:
 
     async def _stop(self, watch: WorkspaceWatch, now: datetime) -> None:
         """Forget the loop, unless somebody began to watch in between."""
-        idle = replace(watch, watching=(), next_poll=None, cursor=None)
-        try:
-            await self.buckets.save_watch(idle)
-        except ConflictError:
-            again = await self.buckets.load_watch(watch.workspace)
-            if any(w.until > now for w in again.watching) and again.next_poll is not None:
+        for _ in range(_MAX_CONFLICTS):
+            idle = replace(watch, watching=(), next_poll=None, cursor=None)
+            try:
+                await self.buckets.save_watch(idle)
+            except ConflictError:
+                watch = await self.buckets.load_watch(watch.workspace)
+            else:
+                return
+            if any(w.until > now for w in watch.watching) and watch.next_poll is not None:
                 # This poll was the one that the newcomer counts on. It needs a name of its own:
                 # under the old one the queue would drop it as a duplicate.
-                await self.bus.send([poll_again(watch.workspace, again.next_poll, now)])
+                await self.bus.send([poll_again(watch.workspace, watch.next_poll, now)])
+                return
+        raise TransientError(f"Workspace {watch.workspace}: its watch is contended.")
 
     async def _observe(
         self, watch: WorkspaceWatch, watching: Sequence[Watching], now: datetime

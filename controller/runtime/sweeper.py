@@ -75,8 +75,8 @@ class Sweeper:
                     swept = await self._wake(state.active, now, swept)
                 elif app in specs and state.routing is not None:
                     swept = await self._compare(specs[app], state.routing, now, swept)
-            except SlipwayError as error:
-                log.warning("app %s: sweep failed: %s", app, error)
+            except Exception:  # also a bug that only this app meets
+                log.exception("app %s: sweep failed", app)
                 swept = replace(swept, failed=(*swept.failed, app))
         return replace(swept, restarted_polls=await self._restart_polls(workspaces, now))
 
@@ -115,11 +115,15 @@ class Sweeper:
         for queue in (COMMANDS_QUEUE, OBSERVATIONS_QUEUE):
             try:
                 letters = await self.bus.take_dead_letters(queue, limit=_MAX_DEAD_LETTERS)
-                taken += len(letters)
-                for letter in letters:
-                    await self._mourn(queue, letter, now)
             except SlipwayError as error:
                 log.warning("queue %s: its dead letters stay for now: %s", queue, error)
+                continue
+            taken += len(letters)
+            for letter in letters:
+                try:
+                    await self._mourn(queue, letter, now)
+                except Exception:  # it is in queue 'rejected'; the others need their page, too
+                    log.exception("queue %s: a dead letter could not be written down", queue)
         return taken
 
     async def _mourn(self, queue: str, letter: DeadLetter, now: datetime) -> None:
@@ -165,15 +169,22 @@ class Sweeper:
         """Send again the poll of a workspace that is watched and was not asked for long."""
         restarted: list[str] = []
         for workspace in sorted(workspaces):
-            watch = await self.buckets.load_watch(workspace)
-            waits = any(w.until > now for w in watch.watching) and watch.next_poll is not None
-            if waits and watch.next_poll is not None and watch.next_poll < now - self.grace:
-                log.warning(
-                    "workspace %s should have been polled at %s", workspace, watch.next_poll
-                )
-                await self.bus.send([poll_again(workspace, watch.next_poll, now)])
-                restarted.append(workspace)
+            try:
+                if await self._restart_poll(workspace, now):
+                    restarted.append(workspace)
+            except Exception:
+                log.exception("workspace %s: sweep failed", workspace)
         return tuple(restarted)
+
+    async def _restart_poll(self, workspace: str, now: datetime) -> bool:
+        watch = await self.buckets.load_watch(workspace)
+        due = watch.next_poll
+        waits = any(w.until > now for w in watch.watching)
+        if not waits or due is None or due >= now - self.grace:
+            return False
+        log.warning("workspace %s should have been polled at %s", workspace, due)
+        await self.bus.send([poll_again(workspace, due, now)])
+        return True
 
 
 def _same(one: Routing, other: Routing) -> bool:
@@ -183,7 +194,7 @@ def _same(one: Routing, other: Routing) -> bool:
 def _command_of(letter: DeadLetter) -> str:
     try:
         body: Any = json.loads(letter.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "a message that is not JSON"
     command: object = (
         cast("dict[str, Any]", body).get("command") if isinstance(body, dict) else None
