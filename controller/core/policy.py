@@ -5,7 +5,7 @@ return the app's next state, what to write down, and the rollouts that ended on 
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from controller.core.errors import CommandRefusedError
@@ -16,20 +16,17 @@ from controller.core.model import (
     AppState,
     Image,
     Kind,
-    Quarantined,
     Record,
     Release,
     Rollout,
     RolloutId,
     State,
 )
-from controller.core.plan import ALL, AppSpec, NewPushPolicy, split
+from controller.core.plan import AppSpec, NewPushPolicy
+from controller.core.turns import Change, begin, finish
 
-_KEPT_RELEASES: Final = 10
-_KEPT_QUARANTINE: Final = 50
 _KEPT_ATTEMPTS: Final = 50
 _MAX_QUEUED: Final = 10
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,23 +62,6 @@ class Retry:
 Order = Submit | RollBack | Retry | Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """The app's next state and what to write down about it."""
-
-    state: AppState
-    records: tuple[Record, ...] = ()
-    ended: tuple[Rollout, ...] = ()
-
-    def then(self, following: "Change") -> "Change":
-        """Return both changes as one."""
-        return Change(
-            state=following.state,
-            records=self.records + following.records,
-            ended=self.ended + following.ended,
-        )
-
-
 def apply(state: AppState, spec: AppSpec, order: Order) -> Change:
     """Return what *order* makes of the app. A refusal is a change that only writes it down."""
     try:
@@ -105,7 +85,7 @@ def advance(state: AppState, event: Event) -> Change:
     decision = decide(state.active, event)
     change = Change(state=replace(state, active=decision.rollout), records=decision.records)
     if decision.rollout.is_over:
-        change = change.then(_finish(change.state, decision.rollout, event.at))
+        change = change.then(finish(change.state, decision.rollout, event.at))
     return change
 
 
@@ -247,7 +227,7 @@ def _enqueue(state: AppState, spec: AppSpec, order: Submit, kind: Kind) -> Chang
         state_to=State.QUEUED,
     )
     if state.active is None:
-        return Change(state=replace(state, active=_begin(state, rollout)), records=(submitted,))
+        return Change(state=replace(state, active=begin(state, rollout)), records=(submitted,))
     if kind is Kind.ROLLBACK:  # a person's way back waits only for what is being undone
         return Change(state=replace(state, queued=(rollout, *state.queued)), records=(submitted,))
     return _wait_in_line(state, state.active, rollout, submitted)
@@ -312,82 +292,6 @@ def _new_rollout(spec: AppSpec, order: Submit, kind: Kind, attempt: int) -> Roll
         by=order.by,
         reason=order.reason,
     )
-
-
-def _begin(state: AppState, rollout: Rollout) -> Rollout:
-    """Return *rollout* at its turn: which slot it should fill, and from when on it may.
-
-    Whoever is pinned to a slot by cookie gets what is put there, proved or not. So the slot that
-    users left longest ago comes first, and not before their cookies are over. A way back does not
-    wait: it puts nothing new anywhere.
-    """
-    at = max(rollout.wake_at or rollout.created_at, rollout.created_at)
-    serving = state.stable.slot if state.stable else None
-    left = {slot.lower(): when for slot, when in state.left}
-    free = [s for s in rollout.spec.target.slots if serving is None or s.lower() != serving.lower()]
-    free.sort(key=lambda slot: left.get(slot.lower(), _LONG_AGO))
-    users_until = left.get(free[0].lower(), _LONG_AGO) if free else _LONG_AGO
-    if rollout.kind is Kind.RELEASE and users_until > _LONG_AGO:
-        at = max(at, users_until + rollout.spec.strategy.pinned_for)
-    why = f"waits until nobody can be pinned to slot {free[0]}" if at > rollout.created_at else ""
-    return replace(rollout, active=serving, preferred=tuple(free), wake_at=at, why=why)
-
-
-# --- What an end leaves behind -------------------------------------------------------------------
-
-
-def _finish(state: AppState, over: Rollout, at: datetime) -> Change:
-    state = _remember(_note_who_left(state, over, at), over, at)
-    following, *rest = state.queued or (None,)
-    started = None
-    if following is not None:
-        started = _begin(state, replace(following, wake_at=at))
-    return Change(state=replace(state, active=started, queued=tuple(rest)), ended=(over,))
-
-
-def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:
-    """Remember which slot users were sent to until now and are sent to no more."""
-    gone = over.active if over.state is State.SUCCEEDED else over.idle
-    if not over.had_users or gone is None:
-        return state
-    others = tuple((slot, when) for slot, when in state.left if slot.lower() != gone.lower())
-    return replace(state, left=((gone, at), *others))
-
-
-def _remember(state: AppState, over: Rollout, at: datetime) -> AppState:
-    if over.state is State.SUCCEEDED and over.idle and over.active:
-        release = Release(image=over.image, slot=over.idle, rollout=over.id, at=at)
-        before = _release_before(state, over)
-        others = [r for r in before if r.image.digest != over.image.digest]
-        state = replace(
-            state,
-            releases=(release, *others)[:_KEPT_RELEASES],
-            routing=split(over.active, over.idle, ALL),
-        )
-        if over.kind is Kind.ROLLBACK and before:
-            return _quarantine(state, before[0].image, over, over.reason or "rolled back", at)
-        return state
-    if over.state is State.ROLLED_BACK and over.kind is Kind.RELEASE:
-        return _quarantine(state, over.image, over, over.undone_because, at)
-    return state
-
-
-def _release_before(state: AppState, over: Rollout) -> tuple[Release, ...]:
-    """Return the earlier releases; the one found in the world where none is on record yet."""
-    if state.releases or not over.stable_image or not over.active:
-        return state.releases
-    image = Image.parse(over.stable_image)
-    if image is None:
-        return ()
-    return (Release(image=image, slot=over.active, rollout=over.id, at=over.created_at),)
-
-
-def _quarantine(
-    state: AppState, image: Image, over: Rollout, reason: str, at: datetime
-) -> AppState:
-    entry = Quarantined(image=image, rollout=over.id, reason=reason, at=at)
-    others = tuple(q for q in state.quarantine if q.digest != image.digest)
-    return replace(state, quarantine=(entry, *others)[:_KEPT_QUARANTINE])
 
 
 def _note(state: AppState, order: Order, kind: str, why: str) -> Change:

@@ -31,7 +31,8 @@ from controller.core.events import (
 from controller.core.machine import decide
 from controller.core.model import WATCHED, AppState, Image, Record, Rollout, State
 from controller.core.plan import AppId, AppSpec
-from controller.core.policy import Change, Order, Retry, RollBack, Submit, advance, apply
+from controller.core.policy import Order, Retry, RollBack, Submit, advance, apply
+from controller.core.turns import Change
 from controller.ports import Bus, Clock, Configuration, Loaded, StateStore
 from controller.runtime.log_context import follow
 from controller.runtime.messages import (

@@ -10,7 +10,8 @@ from controller.core.asks import ask_promote, ask_restore
 from controller.core.events import Abort, Done
 from controller.core.model import AppState, Kind, Release, RolloutId, State
 from controller.core.plan import PRODUCTION, NewPushPolicy, SlotName
-from controller.core.policy import Change, Retry, RollBack, Submit, advance, apply
+from controller.core.policy import Retry, RollBack, Submit, advance, apply
+from controller.core.turns import Change
 from tests.core.build import BLUE, GREEN, SECOND, T0, app, digest, image, rollout, spec, strategy
 
 SPEC = spec()
