@@ -54,8 +54,6 @@ BLUE, GREEN, PRODUCTION = SlotName("blue"), SlotName("green"), SlotName("product
 SHOP = AppId("shop")
 WORKSPACE = "workspace"
 REGISTRY = "registry.test"
-_BREATH = timedelta(seconds=5)  # users are asked for their requests this often
-_ROWS_A_BREATH = 6
 _PATIENCE = timedelta(days=3)  # no scenario lasts longer
 
 
@@ -194,6 +192,9 @@ class House:
     weather: Weather = field(default_factory=Weather)
     habits: dict[str, Habit] = field(default_factory=dict[str, Habit])  # by release
     wrap: Any = None  # Ports -> Ports
+    breath: timedelta = timedelta(seconds=5)  # users report this often
+    rows: int = 6  # requests that each serving build gets in a breath
+    first: Callable[[str], int] = lambda _: 1  # image that each app serves at first
 
     def __post_init__(self) -> None:
         self.configuration = FixedConfiguration({s.id: s for s in self.specs})
@@ -207,7 +208,7 @@ class House:
         self.killed = 0
         self.handled = 0
         for each in self.configuration.specs.values():
-            first = image(1, each.id)
+            first = image(self.first(each.id), each.id)
             self.world.create_site(each.target, image=first.reference, release=first.digest)
             for number in range(1, 10):
                 self.registry.push(REGISTRY, each.id, digest(number), f"v{number}")
@@ -337,7 +338,7 @@ class House:
     def let_users_ask_until(self, at: datetime) -> None:
         """Let time pass; whoever serves users reports what it answered."""
         while self.clock.now() < at:
-            now = self.clock.advance(min(_BREATH, at - self.clock.now()))
+            now = self.clock.advance(min(self.breath, at - self.clock.now()))
             for each in self.configuration.specs.values():
                 self._report(each, now)
 
@@ -348,7 +349,7 @@ class House:
             habit = self.habits.get(build.release, _FINE)
             if habit.silent:
                 continue
-            failing = round(habit.failing * _ROWS_A_BREATH)
+            failing = round(habit.failing * self.rows)
             rows = [
                 ReportedRequest(
                     release=build.release,
@@ -356,7 +357,7 @@ class House:
                     code="500" if place < failing else "200",
                     milliseconds=habit.milliseconds,
                 )
-                for place in range(_ROWS_A_BREATH)
+                for place in range(self.rows)
             ]
             self.telemetry.report(each.analysis.workspace, *rows)
 

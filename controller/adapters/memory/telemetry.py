@@ -113,10 +113,11 @@ class MemoryTelemetry:
         stored = self._rows.get(workspace, [])
         first = bisect_left(stored, since, key=_ingested)
         arrived = stored[first : bisect_left(stored, until, key=_ingested)]
+        wanted = frozenset(releases)
         counts: dict[str, dict[datetime, _Counts]] = {}
         for row in arrived:
             is_ours = row.operation in probe_operations or bool(row.synthetic)
-            if row.release in releases and not is_ours:
+            if row.release in wanted and not is_ours:
                 start = since + (row.ingested - since) // bucket * bucket
                 counts.setdefault(row.release, {}).setdefault(start, _Counts()).add(row)
         return Observation(
