@@ -97,7 +97,7 @@ class Api:
         fields = json_object(request.body)
         _check_fields(command, fields)
         body = await self._body(command, spec, fields)
-        await self.bus.send([to_message(body, message_id=f"{spec.id}/{command}/{body.id}"[-128:])])
+        await self.bus.send([to_message(body)])
         answer = {
             "accepted": True,
             "command": command,

@@ -8,7 +8,13 @@ from fnmatch import fnmatchcase
 from controller.core.plan import AppId, AppSpec, Source
 from controller.entry.registries.pushes import Ignored, Notice, Push
 from controller.ports import Bus, Configuration, Message
-from controller.runtime.messages import ImageName, SubmitBody, to_message
+from controller.runtime.messages import (
+    MAX_ORDER_ID,
+    ImageName,
+    SubmitBody,
+    short_name,
+    to_message,
+)
 
 log = logging.getLogger("slipway.intake")
 
@@ -59,7 +65,7 @@ def _ignored(reason: str, event_id: str) -> Taken:
 def _submit(app: AppId, spec: AppSpec, push: Push, by: str) -> Message:
     body = SubmitBody(
         app=app,
-        id=f"{push.event_id or push.digest}"[-200:],
+        id=short_name(push.event_id or push.digest, MAX_ORDER_ID),
         by=by,
         reason=f"pushed as {push.tag}",
         image=ImageName(
@@ -69,7 +75,7 @@ def _submit(app: AppId, spec: AppSpec, push: Push, by: str) -> Message:
             tag=push.tag,
         ),
     )
-    return to_message(body, message_id=f"{app}/submit/{body.id}"[-128:])
+    return to_message(body)
 
 
 def _match(

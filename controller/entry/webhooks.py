@@ -61,7 +61,7 @@ async def _check_secret(request: Request, registry: str, secrets: Secrets) -> Re
         return problem(503, "SW306", f"The secret {name!r} is not set.", "Put it into Key Vault.")
     given = next((request.headers[h] for h in SECRET_HEADERS if h in request.headers), "")
     given = given.removeprefix("Bearer ").strip()
-    if hmac.compare_digest(given.encode(), expected.encode()):
+    if hmac.compare_digest(given.encode(errors="replace"), expected.encode()):
         return None
     return problem(
         401,

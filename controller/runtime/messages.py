@@ -6,6 +6,7 @@ workspace) carries polls. docs/messages.md is generated from these models.
 
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Final, Literal
 from uuid import uuid4
 
@@ -18,6 +19,9 @@ COMMANDS_QUEUE: Final = "rollouts"
 OBSERVATIONS_QUEUE: Final = "observations"
 REJECTED_QUEUE: Final = "rejected"
 SCHEMA_VERSION: Final = 1
+MAX_MESSAGE_ID: Final = 128  # characters; Service Bus takes no more
+MAX_ORDER_ID: Final = 200
+_MARK: Final = 32  # hex digits of a hash: enough to tell names apart
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _APP = r"^[a-z0-9-]{1,40}$"
@@ -35,7 +39,7 @@ class _Command(_Body):
     id: str = Field(
         default_factory=lambda: uuid4().hex,
         min_length=1,
-        max_length=200,
+        max_length=MAX_ORDER_ID,
         description="Names this order. The same id twice counts once.",
     )
     by: str = Field(default="pipeline", max_length=200, description="Who asks, for the audit.")
@@ -173,12 +177,14 @@ def to_message(
     at: datetime | None = None,
     message_id: str | None = None,
 ) -> Message:
-    """Return *body* as a message to the app's session."""
+    """Return *body* as a message to the app's session; an order is named by app and id."""
+    if message_id is None and isinstance(body, _Command):
+        message_id = f"{body.app}/{body.command}/{body.id}"
     return Message(
         queue=COMMANDS_QUEUE,
         session=body.app,
         body=body.model_dump_json(exclude_none=True).encode(),
-        id=message_id or getattr(body, "id", None),
+        id=short_name(message_id) if message_id else None,
         at=at,
         subject=body.command,
     )
@@ -190,7 +196,7 @@ def poll_message(workspace: str, due: datetime) -> Message:
         queue=OBSERVATIONS_QUEUE,
         session=workspace,
         body=PollBody(workspace=workspace, due=due).model_dump_json().encode(),
-        id=f"{workspace}/{int(due.timestamp() * 1000)}",
+        id=short_name(f"{workspace}/{int(due.timestamp() * 1000)}"),
         at=due,
         subject="poll",
     )
@@ -199,4 +205,16 @@ def poll_message(workspace: str, due: datetime) -> Message:
 def poll_again(workspace: str, due: datetime, now: datetime) -> Message:
     """Return a poll for *due* whose first message was used up or lost; delivered at once."""
     message_id = f"{workspace}/{int(due.timestamp() * 1000)}/again/{int(now.timestamp() * 1000)}"
-    return replace(poll_message(workspace, due), id=message_id, at=None)
+    return replace(poll_message(workspace, due), id=short_name(message_id), at=None)
+
+
+def short_name(name: str, limit: int = MAX_MESSAGE_ID) -> str:
+    """Return *name*, or where it is longer than *limit* its beginning and its hash.
+
+    The queue drops a second message of the same id, in whichever session: what is cut off must
+    not be what tells two names apart.
+    """
+    if len(name) <= limit:
+        return name
+    mark = f"~{sha256(name.encode(errors='replace')).hexdigest()[:_MARK]}"
+    return name[: limit - len(mark)] + mark

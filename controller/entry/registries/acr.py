@@ -49,7 +49,7 @@ class _Loose(BaseModel):
 class _Target(_Loose):
     repository: str = Field(min_length=1, max_length=255)
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    tag: _Text = ""
+    tag: Annotated[_Text, Field(max_length=128)] = ""
     media_type: _Text = Field(default="", alias="mediaType")
 
 
