@@ -66,6 +66,7 @@ class Options:
     event_schema: Schema = "EventGridSchema"  # of Event Grid's subscription
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the first app's part
     more_apps: tuple[MoreApp, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])  # over the controller's own
 
 
 class Village:
@@ -94,6 +95,7 @@ class Village:
             ),
         )
         self.log_file = self.directory / "functions.log"
+        self.apps_file = self.directory / "apps.yaml"
         self._host: FunctionsHost | None = None
         self._site: Site | None = None
 
@@ -177,11 +179,10 @@ class Village:
         )
 
     async def _start_controller(self) -> None:
-        apps = self.directory / "apps.yaml"
-        apps.write_text(self.options.apps_yaml or self.apps_yaml())
+        self.apps_file.write_text(self.options.apps_yaml or self.apps_yaml())
         self._host = FunctionsHost(
             REPOSITORY,
-            settings=self.settings(apps),
+            settings=self.settings(self.apps_file),
             ca_file=self.authority.ca_file,
             log_file=self.log_file,
         )
@@ -233,6 +234,7 @@ class Village:
             "KEY_VAULT_URL": self.vault.url,
             "KEY_VAULT_VERIFY_CHALLENGE": "false",
             **self.identity.environment(),
+            **self.options.settings,
         }
 
     def apps_yaml(self) -> str:

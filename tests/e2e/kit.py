@@ -105,7 +105,9 @@ class RoutingLog:
         for rule in rules:
             slot = self._site.slot_by_host(rule.host)
             active = slot.runner.active if slot else None
-            releases[rule.name] = active.wanted.environment.get("SLIPWAY_RELEASE") if active else None
+            releases[rule.name] = (
+                active.wanted.environment.get("SLIPWAY_RELEASE") if active else None
+            )
             if slot is None or not slot.runner.up_to_date or not self._answered(rule, releases):
                 unproved.append(rule.name)
         return Routed(shares=shares, releases=releases, unproved=tuple(unproved))

@@ -91,9 +91,7 @@ async def kept_well(village: Village, *apps: str) -> AsyncGenerator[None]:
     documents = await blobs(village)
     for app in apps:
         _assert_chain([row for row in table if row["PartitionKey"] == app])
-    judged = [
-        json.loads(payload(row)) for row in table if str(row["RowKey"]).startswith("event:")
-    ]
+    judged = [json.loads(payload(row)) for row in table if str(row["RowKey"]).startswith("event:")]
     for record in judged:
         if record["evidence"] is not None:
             document = documents[record["evidence"]]
