@@ -73,7 +73,7 @@ class Settings:
         ca_file = reader.optional("SLIPWAY_CA_FILE")
         settings = Settings(
             config=reader.required("SLIPWAY_CONFIG"),
-            service_bus_namespace=environment.get(f"{_SERVICE_BUS}__fullyQualifiedNamespace", ""),
+            service_bus_namespace=reader.optional(f"{_SERVICE_BUS}__fullyQualifiedNamespace") or "",
             service_bus_connection=reader.optional(_SERVICE_BUS),
             table_url=reader.storage("table"),
             blob_url=reader.storage("blob"),
@@ -82,10 +82,10 @@ class Settings:
             arm_audience=reader.url("ARM_AUDIENCE", "https://management.azure.com"),
             logs_endpoint=reader.url("LOG_ANALYTICS_ENDPOINT", "https://api.loganalytics.io"),
             logs_audience=reader.url("LOG_ANALYTICS_AUDIENCE", "https://api.loganalytics.io"),
-            key_vault_url=reader.optional("KEY_VAULT_URL"),
+            key_vault_url=reader.url("KEY_VAULT_URL", "") or None,
             key_vault_verify_challenge=reader.flag("KEY_VAULT_VERIFY_CHALLENGE", default=True),
             ca_file=Path(ca_file) if ca_file else None,
-            acr_hosts=frozenset((reader.optional("SLIPWAY_ACR_HOSTS") or "").lower().split(",")),
+            acr_hosts=reader.names("SLIPWAY_ACR_HOSTS"),
             site_scheme=reader.choice("SLIPWAY_SITE_SCHEME", ("https", "http")),
             sweep_grace=reader.seconds("SLIPWAY_SWEEP_GRACE_SECONDS", 60),
             config_refresh=reader.seconds("SLIPWAY_CONFIG_REFRESH_SECONDS", 30),
@@ -111,14 +111,21 @@ class _Reader:
         return value or ""
 
     def url(self, name: str, default: str) -> str:
-        return (self.optional(name) or default).rstrip("/")
+        value = self.optional(name) or default
+        if value and not value.startswith(("https://", "http://")):
+            self.problems.append(f"{name} is {value!r}, not a URL")
+        return value.rstrip("/")
+
+    def names(self, name: str) -> frozenset[str]:
+        given = (self.optional(name) or "").lower().split(",")
+        return frozenset(each.strip() for each in given if each.strip())
 
     def storage(self, kind: str) -> str:
         """The identity-based form of the Functions app's own storage connection."""
         account = self.optional(f"{_STORAGE}__accountName")
-        given = self.optional(f"{_STORAGE}__{kind}ServiceUri")
+        given = self.url(f"{_STORAGE}__{kind}ServiceUri", "")
         if given:
-            return given.rstrip("/")
+            return given
         if account:
             return f"https://{account}.{kind}.core.windows.net"
         self.problems.append(f"{_STORAGE}__{kind}ServiceUri (or __accountName) is not set")
@@ -139,10 +146,12 @@ class _Reader:
     def seconds(self, name: str, default: float) -> timedelta:
         value = self.optional(name) or str(default)
         try:
-            return timedelta(seconds=float(value))
+            time = timedelta(seconds=float(value))
         except (ValueError, OverflowError):
+            time = timedelta(-1)
+        if time < timedelta(0):
             self.problems.append(f"{name} is {value!r}, not a number of seconds")
-            return timedelta(seconds=default)
+        return time
 
     def finish(self) -> None:
         if self.problems:

@@ -1,6 +1,7 @@
 """The HTTP API for people and pipelines. Reads come from the record; writes become commands."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,6 +42,7 @@ _FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "retry": frozenset({"digest"}),
 }
 _COMMON: Final = frozenset({"reason", "by", "id"})
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the OCI distribution's grammar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,11 @@ class Api:
                 )
             return ImageName(
                 registry=image.registry, repository=image.repository, digest=image.digest
+            )
+        if not _TAG.fullmatch(str(tag)):
+            raise MalformedError(
+                f"{tag!r} is not a tag.",
+                fix="A tag is up to 128 letters, digits, dots, dashes and underscores.",
             )
         digest = await self.registry.digest_of(source.registry, source.repository, str(tag))
         if digest is None:

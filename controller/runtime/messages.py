@@ -144,7 +144,7 @@ def parse_command(
             fix="Set the message's session id to the app id.",
         )
     if isinstance(command, _Command) and "id" not in command.model_fields_set and message_id:
-        return command.model_copy(update={"id": message_id})
+        return command.model_copy(update={"id": short_name(message_id)})
     return command
 
 
