@@ -7,9 +7,10 @@ the token, lets a fault strike, and keeps the log.
 import asyncio
 import json
 import re
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from aiohttp import web
@@ -88,6 +89,7 @@ class ArmRequest:
     client_request_id: str | None  # x-ms-client-request-id, or None when the client sent none
     correlation_id: str  # x-ms-correlation-request-id of the answer
     fault: str | None  # name of the fault that struck
+    at: float = field(default_factory=time.time)  # Unix seconds, when it was answered
 
 
 class Arm:

@@ -1,0 +1,1 @@
+"""Speed, size and calls: ``make bench``. Ratios and counts, since these machines are noisy."""
