@@ -35,6 +35,7 @@ RESOURCE_GROUP = "rg-shop"
 WORKSPACE = "22222222-2222-2222-2222-222222222222"
 APP = "shop"
 WEBHOOK_SECRET = "loopback-webhook-secret"
+_USUAL_LATENCY_MS = 30
 _ME = "00000000-0000-0000-0000-0000000d0cce"
 
 
@@ -264,7 +265,8 @@ class Village:
 
     async def push(self, version: str, *, app: str = APP, **behaviour: Any) -> str:
         """Build and push the demo app as *version*; return its digest. The push is the event."""
-        files, entrypoint, env = demo_image(version, **{"latency_ms": 30, **behaviour})
+        usual: dict[str, Any] = {"latency_ms": _USUAL_LATENCY_MS}
+        files, entrypoint, env = demo_image(version, **{**usual, **behaviour})
         token, _ = mint("https://containerregistry.azure.net", _ME)
         return await push_image(
             self.registry.host,
