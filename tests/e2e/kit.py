@@ -7,7 +7,7 @@ by what the controller printed.
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,7 +27,10 @@ ENDS = frozenset({"succeeded", "rolled_back", "rejected", "superseded"})
 NEVER = "0 0 0 1 1 *"  # a schedule: only the queues drive what happens
 PATIENCE = 60.0  # seconds; a bound, not a claim
 _LOOK = 0.2
-_GLANCE = 0.005
+_GLANCE = 0.02
+
+# What a bad build does wrong: by chance it will not look good over the least sample below.
+BAD: Mapping[str, Any] = {"error_rate": 0.6}
 
 # Short, and without a limit on latency: what a busy machine does to it is no matter of these tests.
 QUICK: Mapping[str, Any] = {
@@ -35,7 +38,7 @@ QUICK: Mapping[str, Any] = {
         "steps": [{"weight": 50, "min_observation": "1s", "max_observation": "60s"}],
         "bake": "1s",
     },
-    "analysis": {"limits": {"latency_ms_max": 10_000, "min_requests": 20}},
+    "analysis": {"limits": {"latency_ms_max": 10_000, "min_requests": 10}},
     "deadlines": {
         "preflight": "60s",
         "staging": "60s",
@@ -128,6 +131,34 @@ class RoutingLog:
         ]
 
 
+class Log:
+    """What the controller prints from now on, to catch it in the act."""
+
+    def __init__(self, village: Village) -> None:
+        self._file = village.log_file
+        self._read_to = self._file.stat().st_size
+        self._text = ""
+
+    async def saw(self, pattern: str, *, what: str = "") -> re.Match[str]:
+        """Wait until a line with *pattern* is printed; the next call looks behind it."""
+        line = re.compile(pattern + r".*\n")
+
+        async def look() -> re.Match[str] | None:
+            self._read_on()
+            return line.search(self._text)
+
+        found = await _ask_until(look, what or f"{pattern!r} in the log", PATIENCE, _GLANCE)
+        self._text = self._text[found.end() :]
+        return found
+
+    def _read_on(self) -> None:
+        with self._file.open("rb") as file:
+            file.seek(self._read_to)
+            new = file.read()
+        self._read_to += len(new)
+        self._text += new.decode(errors="replace")
+
+
 class App:
     """One app of a village, with clients."""
 
@@ -138,6 +169,7 @@ class App:
         self.clients = clients
         self.routing = RoutingLog(village, self.site)
         self.api = Api(village.host)
+        self._log = Log(village)
 
     # --- What people do -------------------------------------------------------------------------
 
@@ -163,29 +195,20 @@ class App:
     async def rollout(self, name: str) -> Json:
         return await until(lambda: self.api.get(f"rollouts/{name}"), what=f"rollout {name}")
 
-    async def reaches(
-        self, digest: str, *states: str, kind: str = "release", not_in: Collection[str] = ()
-    ) -> Json:
-        """Return the newest rollout of *digest* with its history, once it is in one of *states*.
+    async def reaches(self, digest: str, *states: str) -> Json:
+        """Return the rollout of *digest* with its history, once it has entered one of *states*.
 
-        Another end than these fails at once, with the reason. *not_in* names older rollouts.
+        What was looked for before is over: the next call looks behind it. Another end fails at
+        once, with its reason. The log tells: to ask the API all the time would be a load.
         """
-
-        async def look() -> Json | None:
-            found = [
-                r
-                for r in await self.rollouts(digest)
-                if r["kind"] == kind and r["id"] not in not_in
-            ]
-            if not found:
-                return None
-            latest = found[0]
-            if latest["state"] in states:
-                return await self.rollout(latest["id"])
-            assert latest["state"] not in ENDS, f"{latest['state']}: {latest['why']}"
-            return None
-
-        return await until(look, what=f"{self.name}: {' or '.join(states)} of {digest[:19]}")
+        line = rf"app {self.name} rollout (\S+-{digest[7:15]}-\d+): \S+ \S+ -> (\w+): (.*)"
+        wanted = " or ".join(states)
+        while True:
+            found = await self._log.saw(line, what=f"{self.name}: {wanted} of {digest[:19]}")
+            name, state, why = found.groups()
+            if state in states:
+                return await self.rollout(name)
+            assert state not in ENDS, f"{name}: {state}, not {wanted}: {why}"
 
     async def event(self, kind: str, why: str) -> Json:
         """Return the audit row of *kind* whose reason holds *why*, once it is there."""
@@ -221,7 +244,7 @@ class App:
 
 @asynccontextmanager
 async def under_load(
-    village: Village, name: str = APP, *, rate: float | None = 30
+    village: Village, name: str = APP, *, rate: float | None = 16
 ) -> AsyncGenerator[App]:
     """Send steady clients to one app while the block runs; with *rate* None nobody comes."""
     url = village.app_service.site(name).url()
@@ -233,32 +256,6 @@ async def under_load(
     finally:
         await app.clients.stop()
         await app.api.close()
-
-
-class Log:
-    """What the controller prints from now on, to catch it in the act."""
-
-    def __init__(self, village: Village) -> None:
-        self._file = village.log_file
-        self._from = self._file.stat().st_size
-
-    def text(self) -> str:
-        """Return what was printed since the start or the last `saw`."""
-        with self._file.open("rb") as file:
-            file.seek(self._from)
-            return file.read().decode(errors="replace")
-
-    async def saw(self, pattern: str) -> None:
-        """Wait until *pattern* is printed; the next call looks behind it."""
-
-        async def look() -> bool:
-            text = self.text()
-            found = re.search(pattern, text)
-            if found:
-                self._from += len(text[: found.end()].encode())
-            return found is not None
-
-        await _ask_until(look, f"{pattern!r} in the log", PATIENCE, _GLANCE)
 
 
 class ArmLog:

@@ -65,6 +65,8 @@ async def blobs(village: Village) -> dict[str, bytes]:
     )
     async with service:
         container = service.get_container_client(_EVIDENCE)
+        if not await container.exists():  # nothing was judged yet
+            return found
         async for name in container.list_blob_names():
             found[f"{_EVIDENCE}/{name}"] = await (await container.download_blob(name)).readall()
     return found

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.village import APP, MoreApp, Options, Village
-from tests.e2e.kit import NEVER, QUICK, App, ArmLog, Log, steps, under_load, until
+from tests.e2e.kit import BAD, NEVER, QUICK, App, ArmLog, Log, steps, under_load, until
 from tests.e2e.records import kept_well
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -76,7 +76,7 @@ async def healthy(app: App, killer: Killer) -> str:
 async def failing(app: App, killer: Killer) -> str:
     """Push a bad build and strike while it warms up and on its way back."""
     log, arm = Log(app.village), ArmLog(app)
-    digest = await app.push("v2", error_rate=0.4)
+    digest = await app.push("v2", **BAD)
     await log.saw(f"app {app.name} .*-> warming")
     await killer.strike()
     await arm.routing_write()

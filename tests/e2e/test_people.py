@@ -176,7 +176,7 @@ async def test_a_release_that_no_slot_holds_any_more_is_gone_back_to_quickly(
         await released(till, "v4")
         held = {slot.running_digest for slot in till.site.slots.values()}
         await till.order("rollback", to="v2", by="ann", reason="the old prices, please")
-        rollout = await till.reaches(first, "succeeded", kind="rollback")
+        rollout = await till.reaches(first, "succeeded")
         await till.serves("v2")
 
         assert first not in held

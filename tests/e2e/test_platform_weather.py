@@ -9,7 +9,7 @@ import pytest_asyncio
 from sandbox.app_service.errors import ArmError, operation_in_progress
 from sandbox.app_service.faults import Fault
 from sandbox.village import APP, MoreApp, Options, Village
-from tests.e2e.kit import NEVER, QUICK, App, Log, steps, under_load
+from tests.e2e.kit import BAD, NEVER, QUICK, App, Log, steps, under_load
 from tests.e2e.records import kept_well
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -53,7 +53,7 @@ async def back(app: App, spent: list[Fault]) -> str:
     """Push a bad build; while it is watched, prepare the worst for its way back."""
     faults, site, log = app.village.app_service.faults, f"/sites/{app.name}", Log(app.village)
     spent.append(faults.fail_after_effect(rf"^PATCH .*{site}/slots/\w+/config/web$", broken()))
-    digest = await app.push("v2", error_rate=0.4)
+    digest = await app.push("v2", **BAD)
     await log.saw(f"app {app.name} .*-> observing")
     conflict = operation_in_progress(app.name, "production")
     spent += [

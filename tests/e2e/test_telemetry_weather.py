@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 
 from sandbox.village import APP, MoreApp, Options, Village
-from tests.e2e.kit import NEVER, QUICK, App, Json, Log, steps, under_load
+from tests.e2e.kit import BAD, NEVER, QUICK, App, Json, Log, steps, under_load
 from tests.e2e.records import kept_well
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
-ALWAYS = 1_000_000
+FOR_EVER = 1000  # longer than anybody waits
 
 
 def app(name: str, strategy: Json, **more: Any) -> MoreApp:
@@ -23,7 +23,7 @@ def app(name: str, strategy: Json, **more: Any) -> MoreApp:
         changes={
             **QUICK,
             "strategy": {"steps": steps(50), "bake": "1s", **strategy},
-            "analysis": {**QUICK["analysis"], "provider_grace": "8s"},
+            "analysis": {**QUICK["analysis"], "provider_grace": "5s"},
         },
         **more,
     )
@@ -51,8 +51,8 @@ async def village() -> AsyncIterator[Village]:
             ),
             app(
                 "sick",
-                {"hold": {"limit": "2s", "on_expiry": "roll_back"}},
-                first_build={"error_rate": 0.4},
+                {"steps": steps(20), "hold": {"limit": "2s", "on_expiry": "roll_back"}},
+                first_build=BAD,
             ),
         ),
     )
@@ -84,14 +84,14 @@ async def without_users(app: App) -> None:
 
 async def with_an_incident(app: App) -> None:
     """Both builds fail alike: the new one is held, not blamed; nobody comes, so it goes back."""
-    digest = await app.push("v2", error_rate=0.4)
+    digest = await app.push("v2", **BAD)
     rollout = await app.reaches(digest, "rolled_back")
     assert labels(rollout) == ["ambient_incident"]
     assert moves(rollout)[-4:] == ["observing", "held", "rolling_back", "rolled_back"]
 
 
 async def test_what_cannot_be_judged_is_held_and_ends_as_configured(village: Village) -> None:
-    """Too little traffic, or an incident of both builds, is neither success nor the build's fault."""
+    """Too little traffic, or an incident of both builds: no success, and not the build's fault."""
     async with (
         kept_well(village, "quiet", "sick"),
         under_load(village, "quiet", rate=None) as quiet,
@@ -103,12 +103,18 @@ async def test_what_cannot_be_judged_is_held_and_ends_as_configured(village: Vil
 
 
 def begin_short_outage(village: Village) -> None:
-    """Let queries fail, be throttled, be answered in part and late: seconds, within the grace."""
+    """Let the next queries fail, be answered in part, and late: seconds, within the grace."""
     faults = village.monitor.faults
     faults.fail_queries(500)
-    faults.throttle_queries(1)
-    faults.cut_queries(1)
-    faults.delay_queries(1)
+    faults.cut_queries()
+    faults.delay_queries(0.5)
+
+
+def begin_long_outage(village: Village) -> None:
+    """Let queries fail and be throttled until told otherwise."""
+    for _ in range(FOR_EVER):
+        village.monitor.faults.fail_queries(503)
+        village.monitor.faults.throttle_queries()
 
 
 async def survives_a_short_outage(app: App, log: Log) -> str:
@@ -133,7 +139,7 @@ async def test_a_provider_that_is_away_longer_than_its_grace_holds_what_it_shoul
         other = asyncio.create_task(till.push("v2"))
         first = await survives_a_short_outage(shop, Log(village))
         second = await other
-        village.monitor.faults.fail_queries(503, ALWAYS)
+        begin_long_outage(village)
         held = await shop.reaches(first, "held")
         assert held["why"].startswith("provider_unavailable")
         returned = await till.reaches(second, "rolled_back")
