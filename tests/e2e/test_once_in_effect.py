@@ -59,6 +59,13 @@ async def taken_back(app: App) -> str:
     return digest
 
 
+async def odd(app: App) -> list[str]:
+    """Return why orders were ignored or refused: an order that counts twice would be among them."""
+    events = (await app.view())["events"]
+    orders = {"Submit", "Retry", "Abort"}
+    return [e["why"] for e in events if e["kind"] in {"ignored", "refused"} and e["what"] in orders]
+
+
 async def test_one_rollout_per_push_and_order_however_often_they_are_delivered(
     village: Village,
 ) -> None:
@@ -78,6 +85,7 @@ async def test_one_rollout_per_push_and_order_however_often_they_are_delivered(
         begun = [r["image"]["digest"] for r in (await shop.view())["rollouts"]]
         assert begun == [second, first]
         assert [r["state"] for r in await till.rollouts(bad)] == ["rolled_back"] * 2
+        assert [len(await odd(app)) for app in (shop, till)] == [2, 1]  # those waited for above
         assert shop.routing.shares_of(first)[:2] == [50, 0]
         assert shop.routing.shares_of(second)[-2:] == [50, 100]
         for change in (*shop.routing.changes, *till.routing.changes):
