@@ -65,6 +65,8 @@ async def healthy(app: App, killer: Killer) -> str:
     await killer.strike()
     await log.saw(f"app {app.name} .*-> staging")
     await killer.strike()
+    await log.saw(f"app {app.name} .*-> warming")
+    await killer.strike()
     await arm.routing_write()
     await killer.strike()
     await log.saw(f"app {app.name} .*-> observing")
@@ -74,11 +76,9 @@ async def healthy(app: App, killer: Killer) -> str:
 
 
 async def failing(app: App, killer: Killer) -> str:
-    """Push a bad build and strike while it warms up and on its way back."""
+    """Push a bad build and strike on its way back, and wherever it is when the other is struck."""
     log, arm = Log(app.village), ArmLog(app)
     digest = await app.push("v2", **BAD)
-    await log.saw(f"app {app.name} .*-> warming")
-    await killer.strike()
     await arm.routing_write()
     await log.saw(f"app {app.name} .*-> rolling_back")
     await killer.strike()
