@@ -7,6 +7,7 @@ is a `TransientError`, what cannot is a `PermanentError`; anything else is a bug
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from controller.core.model import AppState, Record, Rollout
@@ -102,6 +103,88 @@ class TargetPlatform(Addresses, Protocol):
 
     async def log_tail(self, target: Target, slot: SlotName, *, lines: int) -> str:
         """Return the last *lines* of the slot's container log; empty where there is none."""
+        ...
+
+
+class SwapOutcome(StrEnum):
+    """How a swap that was asked for stands."""
+
+    RUNNING = "running"
+    ENDED = "ended"  # the platform says that it is done; what it did is for the world to tell
+    UNDONE = "undone"  # given up for a reason that is the platform's own: asking again may help
+    REFUSED = "refused"  # given up because the build did not come up: asking again does not help
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapStatus:
+    """What the platform answers about a swap."""
+
+    outcome: SwapOutcome
+    detail: str = ""
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapView:
+    """What can be seen of swaps at a site without asking for one."""
+
+    operation: str | None  # id of the operation that is in progress on site or slot, whoever began
+    swapped_at: datetime | None  # end of the last swap that the site remembers
+    swapped_slots: tuple[SlotName, ...] = ()  # the two that it exchanged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingDifference:
+    """A setting that stays with its slot when builds are exchanged."""
+
+    name: str
+    explanation: str  # what that means for the build that arrives
+
+
+class SlotSwapper(Protocol):
+    """Exchanges what a slot and production hold. `TargetPlatform` tells what they hold."""
+
+    async def look(self, target: Target, slot: SlotName) -> SwapView:
+        """Return what is in progress and what was done last.
+
+        Raises:
+            SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+    async def differences(self, target: Target, slot: SlotName) -> Sequence[SettingDifference]:
+        """Return the sticky settings by which *slot* and production differ.
+
+        A swap restarts the build under the other slot's values before it moves: these are what it
+        will meet for the first time then.
+        """
+        ...
+
+    async def begin(self, target: Target, slot: SlotName, *, request_id: str) -> str:
+        """Ask once for the exchange of *slot* and production; return a token for `follow`.
+
+        Raises:
+            OperationInProgressError: refused, nothing happens: another one runs.
+            PreparedForSwapError: refused, an earlier swap left a lock (see `unlock`).
+            PermanentError: refused for good.
+            BusyError: not known whether it was taken: no answer, or one that says nothing (5xx).
+        """
+        ...
+
+    async def follow(self, target: Target, slot: SlotName, token: str) -> SwapStatus:
+        """Ask once how the swap of *token* stands.
+
+        Raises:
+            BusyError: no answer now.
+        """
+        ...
+
+    async def unlock(self, target: Target, slot: SlotName, *, request_id: str) -> None:
+        """Undo the first half of a swap: *slot* and production take changes again.
+
+        Raises:
+            BusyError: another operation is in progress.
+        """
         ...
 
 

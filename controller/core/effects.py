@@ -25,6 +25,8 @@ class Preflight:
     recorded_active: SlotName | None  # what our record says serves, for the drift warning
     preferred: tuple[SlotName, ...] = ()  # slots to fill, the longest without users first
     is_way_back: bool = False  # nothing that only judges or fetches a new build may stop it
+    is_swap: bool = False  # production must serve, and the slot to fill must be fit for a swap
+    tag: str | None = None  # what the digest was called; a tag that moved since is told
     identity: Identity = field(
         default_factory=Identity
     )  # how the build proves itself, for the weaker-proof warning
@@ -40,6 +42,7 @@ class Stage:
     slot: SlotName
     image: str
     release: str
+    is_swap: bool = False  # the slot takes part in swaps: what an earlier one left is undone
     name: Literal["stage"] = "stage"
 
 
@@ -83,6 +86,8 @@ class Watch:
     analysis: Analysis
     probe_operations: tuple[str, ...]  # our own requests, left out of the evidence
     lease: timedelta  # how long the observation goes on without being asked again
+    target: Target | None = None  # with *routing*: traffic is split so, whoever else wrote since
+    routing: Routing | None = None
     name: Literal["watch"] = "watch"
 
 
@@ -101,7 +106,57 @@ class Restore:
     bad: SlotName | None  # None: no slot was touched
     bad_release: str
     health: Health
+    is_swap: bool = False  # where production does not hold the stable build it is put there
     name: Literal["restore"] = "restore"
 
 
-Effect = Preflight | Stage | CheckReady | Route | Watch | Restore
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swapped:
+    """What one swap of *slot* with production is for: who holds which build afterwards."""
+
+    target: Target
+    slot: SlotName
+    image: str | None  # production's afterwards; None: not known, only its release is
+    release: str | None
+    other_image: str | None  # the slot's afterwards
+    other_release: str | None
+    health: Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSwap:
+    """Nothing stands in the way of the swap: no rules, no lock, no other operation."""
+
+    key: EffectKey
+    goal: Swapped
+    name: Literal["prepare_swap"] = "prepare_swap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginSwap:
+    """The swap was asked for exactly once: the one effect that is no goal.
+
+    A second request would swap back. So the state says that it is about to be sent before it is
+    (`once`), and where that was said already, *again* is true and nothing is sent any more.
+    """
+
+    key: EffectKey
+    goal: Swapped
+    again: bool = False
+    once: Literal[True] = True
+    name: Literal["begin_swap"] = "begin_swap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowSwap:
+    """The swap ended, and both slots and the public host prove that it did what it was for."""
+
+    key: EffectKey
+    goal: Swapped
+    token: str | None  # the platform's, to ask how far it is; None: only the world can tell
+    sent_for: timedelta  # time since it was sent
+    name: Literal["follow_swap"] = "follow_swap"
+
+
+SwapEffect = PrepareSwap | BeginSwap | FollowSwap
+Effect = Preflight | Stage | CheckReady | Route | Watch | Restore | SwapEffect

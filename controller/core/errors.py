@@ -98,6 +98,18 @@ class QueueUnavailableError(TransientError):
     code = "SW103"
 
 
+class OperationInProgressError(BusyError):
+    """The platform refused the change, as another operation runs. Nothing happened."""
+
+    code = "SW104"
+
+
+class PreparedForSwapError(BusyError):
+    """The platform refused the change: a swap was begun and never ended. Nothing happened."""
+
+    code = "SW105"
+
+
 class SlotMissingError(PermanentError):
     """The site has no such slot."""
 

@@ -64,6 +64,29 @@ class Failed(_Reply):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapChecked(_Reply):
+    """Site and slots are fit for the swap, or what it is for is true already."""
+
+    needed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapBegun(_Reply):
+    """The one request was sent. Without a token nobody knows whether it was taken."""
+
+    token: str | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapUndone(_Reply):
+    """The swap was given up by the platform, or never began: both slots hold what they held."""
+
+    detail: str
+
+
 class Smoke(StrEnum):
     """How the smoke tests went."""
 
@@ -107,6 +130,14 @@ class Judged(_Event):
     numbers: Mapping[str, Number] = field(default_factory=dict[str, Number])
     evidence: str | None = None  # where the judged buckets and the query text are kept
     evidence_hash: str | None = None  # sha256 of that document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerted(_Event):
+    """Azure Monitor says that something that this rollout may have caused is wrong."""
+
+    rule: str
+    detail: str  # severity, target, condition: for people
 
 
 # Commands. An odd one is refused with advice.
@@ -153,9 +184,20 @@ class Supersede(_Command):
     """A newer push takes its place."""
 
 
-Reply = PreflightPassed | PreflightFailed | Done | NotYet | Failed | ReadyChecked
-Fact = Reply | Tick | Judged
+SwapReply = SwapChecked | SwapBegun | SwapUndone
+Reply = PreflightPassed | PreflightFailed | Done | NotYet | Failed | ReadyChecked | SwapReply
+Fact = Reply | Tick | Judged | Alerted
 Command = Approve | Reject | Pause | Resume | Promote | Abort | Supersede
 Event = Fact | Command
-REPLIES = (PreflightPassed, PreflightFailed, Done, NotYet, Failed, ReadyChecked)
+REPLIES = (
+    PreflightPassed,
+    PreflightFailed,
+    Done,
+    NotYet,
+    Failed,
+    ReadyChecked,
+    SwapChecked,
+    SwapBegun,
+    SwapUndone,
+)
 COMMANDS = (Approve, Reject, Pause, Resume, Promote, Abort, Supersede)

@@ -67,6 +67,26 @@ class Image:
         return Image(registry=registry, repository=repository, digest=digest, tag=tag)
 
 
+class SwapStage(StrEnum):
+    """How far a swap is. The values are stored."""
+
+    PREPARING = "preparing"
+    SENDING = "sending"
+    FOLLOWING = "following"
+    OVER = "over"  # true of the world, or given up: what is left is to restore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapProgress:
+    """The swap that the rollout is at: towards its build, or back."""
+
+    stage: SwapStage = SwapStage.PREPARING
+    back: bool = False  # it brings the stable build back
+    token: str | None = None
+    sent_at: datetime | None = None
+    tries: int = 0  # requests sent so far, in both directions
+
+
 class Kind(StrEnum):
     """Why there is a rollout. The values are stored."""
 
@@ -102,7 +122,11 @@ class Rollout:
     turn: int = 0  # accepted events so far
     awaiting: Effect | None = None  # the one effect whose reply this state waits for
     ask_at: datetime | None = None  # earliest time to perform it
+    asked: bool = False  # the awaited effect, one that may be performed only once, was begun
     streak: int = 0  # ready answers in a row
+    swap: SwapProgress | None = None  # strategy swap, from PROMOTING on
+    frozen_until: datetime | None = None  # end of the freeze that it waits for
+    override: str = ""  # why a person lets it start into a freeze or a firing alert
     preferred: tuple[SlotName, ...] = ()  # slots that it may fill, best first
     had_users: bool = False  # traffic was pointed at it
     active: SlotName | None = None  # slot of the stable build, from PREFLIGHT
@@ -176,6 +200,17 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FiringAlert:
+    """An alert that fired and was not resolved yet."""
+
+    id: str  # originAlertId, else alertId: what the resolving notice names, too
+    rule: str
+    resource: str  # ARM id, lower case
+    fired_at: datetime
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
     """All that one app remembers. Saved as a whole, guarded by one ETag."""
 
@@ -187,6 +222,7 @@ class AppState:
     attempts: tuple[tuple[str, int], ...] = ()  # digest, rollouts so far; newest first
     left: tuple[tuple[SlotName, datetime], ...] = ()  # when users were last sent to a slot
     routing: Routing | None = None  # what traffic should be when no rollout runs
+    firing: tuple[FiringAlert, ...] = ()  # newest first
     sequence: int = 0  # audit rows written so far
 
     @property

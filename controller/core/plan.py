@@ -112,12 +112,40 @@ class Approval:
     on_expiry: ExpiryAction = ExpiryAction.ROLL_BACK
 
 
+class StrategyKind(StrEnum):
+    """How a build becomes the one that everybody gets."""
+
+    ROUTE = "route"  # named slots take turns; the ramp-up rules end at 100 %
+    SWAP = "swap"  # production always serves in the end: a slot swap moves the build there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """A time in which no rollout starts: every time *cron* fires, for *duration*."""
+
+    cron: str  # five fields: minute hour day month weekday
+    duration: timedelta
+    timezone: str = "UTC"  # IANA name, such as Europe/Berlin
+    reason: str = ""  # shown to whoever waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delay:
+    """How long a push waits for a newer one, so that a burst becomes one rollout."""
+
+    quiet: timedelta = timedelta()  # starts when no push has come for so long
+    limit: timedelta = timedelta(minutes=10)  # since the first push of the burst, at most
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strategy:
     """The canary steps, the bake after them, and the rules around."""
 
     steps: tuple[Step, ...]
     bake: timedelta
+    kind: StrategyKind = StrategyKind.ROUTE
+    freezes: tuple[Freeze, ...] = ()
+    delay: Delay = Delay()
     approval: Approval = Approval()
     hold: Hold = Hold()
     new_push: NewPushPolicy = NewPushPolicy.SUPERSEDE
@@ -214,7 +242,17 @@ class Deadlines:
     warming: timedelta = timedelta(minutes=10)
     shifting: timedelta = timedelta(minutes=5)
     promoting: timedelta = timedelta(minutes=5)
+    swapping: timedelta = timedelta(minutes=45)  # a swap that fails may take the platform 30
     rolling_back: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts:
+    """Which fired alerts end a rollout of the app. Without rules none does."""
+
+    rules: tuple[str, ...] = ()  # shell globs of alert rule names, compared without case
+    resources: tuple[str, ...] = ()  # ARM ids beside the site and its slots: component, plan, ...
+    max_age: timedelta = timedelta(minutes=15)  # one that fired earlier is recorded only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +266,7 @@ class AppSpec:
     analysis: Analysis
     health: Health = Health()
     deadlines: Deadlines = Deadlines()
+    alerts: Alerts = Alerts()
 
 
 @dataclass(frozen=True, slots=True)

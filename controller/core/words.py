@@ -1,6 +1,7 @@
 """What the machine says: reasons, advice, audit records."""
 
 from controller.core.events import (
+    Alerted,
     Done,
     Event,
     Failed,
@@ -9,6 +10,9 @@ from controller.core.events import (
     PreflightFailed,
     PreflightPassed,
     ReadyChecked,
+    SwapBegun,
+    SwapChecked,
+    SwapUndone,
     Tick,
 )
 from controller.core.model import Record, Rollout, State
@@ -23,8 +27,10 @@ def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of ev
             return "preflight: " + "; ".join(event.reasons)
         case Failed():
             return f"failed: {event.reason}"
-        case NotYet() | Done() | ReadyChecked():
+        case NotYet() | Done() | ReadyChecked() | SwapChecked() | SwapBegun() | SwapUndone():
             return event.detail
+        case Alerted():
+            return f"alert {event.rule!r} fired: {event.detail}"
         case PreflightPassed():
             warned = f" ({len(event.warnings)} warnings)" if event.warnings else ""
             return f"preflight passed: {event.active} serves, {event.idle} is idle{warned}"
