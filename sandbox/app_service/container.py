@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import os
-import random
 import shlex
 import signal
 import socket
@@ -21,7 +20,6 @@ _LOG_BYTES = 256 * 1024
 _PING_INTERVAL_SECONDS = 0.02
 _ANSWER_SECONDS = 230.0  # the front end's own limit for one silent request
 _IDLE_CONNECTION_SECONDS = 2.0  # below what app servers use, so that they never hang up first
-_PORTS = range(20000, 32000)  # below the kernel's range for outgoing connections
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -70,35 +68,40 @@ class Container:
         name: str,
         wanted: Wanted,
         image: Image,
-        port: int,
+        reservation: socket.socket,
         process: asyncio.subprocess.Process,
     ) -> None:
         self.name = name
         self.wanted = wanted
         self.image = image
-        self.port = port
+        self.port: int = reservation.getsockname()[1]
         self.process = process
         self.session = _session()
         self.in_flight = 0  # requests under way
         self._idle = asyncio.Event()
         self._idle.set()
         self._output: asyncio.Task[None] | None = None
+        self._reservation = reservation
 
     @classmethod
     async def spawn(cls, name: str, wanted: Wanted, image: Image, log: ContainerLog) -> "Container":
         """Start the process; it does not answer yet."""
-        port = _free_port()
-        process = await asyncio.create_subprocess_exec(
-            *_command(wanted, image),
-            cwd=image.working_directory,
-            env=_environment(wanted, image, port),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        container = cls(name, wanted, image, port, process)
+        reservation = _reserved_port()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_command(wanted, image),
+                cwd=image.working_directory,
+                env=_environment(wanted, image, reservation.getsockname()[1]),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except BaseException:
+            reservation.close()
+            raise
+        container = cls(name, wanted, image, reservation, process)
         container._output = asyncio.create_task(_copy(process, log))
         return container
 
@@ -161,6 +164,7 @@ class Container:
             await asyncio.wait({self._output}, timeout=1)
             self._output.cancel()
         await self.session.close()
+        self._reservation.close()
 
 
 def _session() -> aiohttp.ClientSession:
@@ -188,16 +192,22 @@ def _environment(wanted: Wanted, image: Image, port: int) -> dict[str, str]:
     return inherited | image.environment | dict(wanted.environment) | ports
 
 
-def _free_port() -> int:
-    """Return a port nobody listens on, and that no outgoing connection will take meanwhile."""
-    for port in random.sample(_PORTS, 200):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("No free port for a container.")
+def _reserved_port() -> socket.socket:
+    """Return a socket that holds a free port for the container, from before it starts to its end.
+
+    A port that is only looked for and let go is somebody else's by the time the process binds it.
+    The socket never listens: the container may bind its address beside it, as every server that
+    reuses addresses does (so that it can restart), and until it listens connections are refused.
+    The kernel gives a port that is held to nobody who asks for any, listener or connection.
+    """
+    reservation = socket.socket()
+    try:
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.bind(("127.0.0.1", 0))
+    except OSError:
+        reservation.close()
+        raise
+    return reservation
 
 
 def _die_with_parent() -> None:
