@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from controller.adapters.azure.arm_errors import message, retry_after
+from controller.adapters.azure.arm_answer import message, retry_after
 from controller.adapters.azure.container_image import fx_version, image_of
 from controller.adapters.azure.release_settings import (
     release_of,
@@ -39,7 +39,9 @@ def error(text: str = "", **headers: str) -> HttpResponseError:
         ('{"error": {"code": "Throttled", "message": "Slow down."}}', "Throttled: Slow down."),
         ('{"Code": "Conflict", "Message": "Busy.", "Details": []}', "Conflict: Busy."),
         ('{"error": {"code": "OnlyCode"}}', "OnlyCode"),
-        ("<html>Bad Gateway</html>", "said by the SDK"),
+        ("<html><style>a{}</style><p>Bad  Gateway</p></html>", "Bad Gateway"),
+        ("<html><head><title>502 &amp; more</title></head><p>x</html>", "502 & more"),
+        ("upstream is away", "upstream is away"),
         ("[]", "said by the SDK"),
         ("", "said by the SDK"),
     ],
