@@ -34,7 +34,9 @@ def taken(port: int) -> bool:
 
 
 async def spawned(directory: Path, *, address: str = "127.0.0.1") -> Container:
-    (directory / "app.py").write_text(APP)
+    program = directory / "app.py"
+    if not program.exists():  # never rewritten: a container that starts may be reading it
+        program.write_text(APP)
     image = Image("sha256:0", directory, {"Entrypoint": ["python", "-S", "app.py"]})
     environment = {"GATE": str(directory / "gate"), "ADDRESS": address}
     wanted = Wanted(image="app", label="app", environment=environment, stop_seconds=1)
