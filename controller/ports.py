@@ -17,6 +17,23 @@ from controller.verdict.buckets import Bucket
 # --- The platform that runs the app -----------------------------------------------------------
 
 
+class PullMeans(StrEnum):
+    """By what a slot gets its image out of the registry."""
+
+    IDENTITY = "identity"
+    PASSWORD = "password"  # noqa: S105 - no secret
+    ANONYMOUS = "anonymous"  # configured so
+    NOTHING = "nothing"  # nothing is configured
+
+
+@dataclass(frozen=True, slots=True)
+class PullAccess:
+    """A slot's right to pull."""
+
+    means: PullMeans
+    registry: str | None = None  # the one that a password is for, where that is said
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotView:
     """One slot as the platform describes it now."""
@@ -28,6 +45,10 @@ class SlotView:
     telemetry_release: str | None  # service.version that the build reports to telemetry
     running: bool  # the site's state, not a proof of life
     setting_names: frozenset[str]  # names of its app settings, values never leave the adapter
+    trouble: str | None = None  # why it is not running, where starting it is not the remedy
+    pull: PullAccess | None = None  # None: not known
+    health_check_path: str | None = None  # what the platform itself asks; None: nothing
+    start_limit: timedelta | None = None  # how long the platform waits for a container to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +62,7 @@ class SiteView:
     sticky_names: frozenset[str]
     problems: tuple[str, ...] = ()  # what makes it unfit: Windows, code app, foreign rules, ...
     warnings: tuple[str, ...] = ()
+    swap_problems: tuple[str, ...] = ()  # what makes it unfit for swaps only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +75,22 @@ class Hosts:
 
 
 class Addresses(Protocol):
-    """Knows where slots answer."""
+    """Knows where slots answer, and how requests are split between them."""
 
     async def hosts(self, target: Target) -> Hosts:
         """Return the host names; cheap, asked before every probe.
 
         Raises:
             SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+    async def routing(self, target: Target) -> Routing:
+        """Return the split as it is now; cheap, asked at every heartbeat of a watched rollout.
+
+        Raises:
+            SiteMissingError, SlotMissingError, AccessDeniedError, BusyError (also: the rules name
+            something that is none of the configured slots).
         """
         ...
 

@@ -203,14 +203,16 @@ async def test_rules_that_are_not_ours_or_do_not_add_up_are_problems(stand: Sand
     assert (await stand.platform.read(TARGET)).problems == ()
 
 
-async def test_rules_that_move_by_themselves_or_in_fractions_are_warned_of_and_replaced(
+async def test_rules_that_move_by_themselves_are_a_problem_and_fractions_a_warning(
     stand: SandboxStand,
 ) -> None:
+    """Nothing starts under either unseen, and whoever has to go back replaces both."""
     blue = stand.site.host("blue")
     view = await rules(stand, rule("blue", blue, 10.5, changeStep=5.0))
 
     assert view.routing == TEN
-    assert len(view.warnings) == 2
+    assert len(view.warnings) == 1
+    assert "moves by itself" in view.problems[0]
     await stand.platform.route(TARGET, TEN, request_id="r/1")
     written = stand.site.production.config["experiments"]["rampUpRules"]
     assert written == [rule("blue", blue, 10.0)]
@@ -236,7 +238,8 @@ def setting(name: str, value: str) -> Callable[[SandboxStand], None]:
         pytest.param(fx("PYTHON|3.12"), "runs code", id="code app"),
         pytest.param(fx(""), "names no container image", id="nothing"),
         pytest.param(fx("COMPOSE|dmVyc2lvbg=="), "Docker Compose", id="compose"),
-        pytest.param(fx("SiteContainers"), "sidecar model", id="sidecars"),
+        pytest.param(fx("COMPOSE|dmVyc2lvbg=="), "31 March 2027", id="compose ends"),
+        pytest.param(fx("SiteContainers"), "no main site container", id="sidecars"),
         pytest.param(setting("DOCKER_ENABLE_CI", "True"), "past Slipway", id="webhook of its own"),
         pytest.param(
             setting("OTEL_RESOURCE_ATTRIBUTES", "@Microsoft.KeyVault(SecretUri=x)"),

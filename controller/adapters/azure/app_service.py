@@ -1,4 +1,4 @@
-"""Azure App Service as a `TargetPlatform`: Linux sites with classic containers in slots."""
+"""Azure App Service as a `TargetPlatform`: Linux sites with containers in slots."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,18 +6,22 @@ from typing import Any, Final
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.mgmt.web.aio import WebSiteManagementClient
-from azure.mgmt.web.models import Experiments, RampUpRule, Site, SiteConfig
+from azure.mgmt.web.models import Experiments, RampUpRule, SiteConfig
 
-from controller.adapters.azure import ramp_rules, release_settings
+from controller.adapters.azure import pull_access, ramp_rules, release_settings
 from controller.adapters.azure.arm_site import ArmSlot
-from controller.adapters.azure.container_image import fx_version, image_of, misfit
+from controller.adapters.azure.slot_reader import SlotRead, mode_of, read_slot
 from controller.core.errors import BusyError
 from controller.core.plan import PRODUCTION, Routing, SlotName, Target
-from controller.ports import Hosts, SiteView, SlotView
+from controller.ports import Hosts, SiteView
 
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 30  # the SDK's own 300 would outlive the handler that waits
-_RUNNING: Final = "running"
+_NO_MIXED_SWAP: Final = (
+    "The slots hold their images in different ways ({}). A swap exchanges linuxFxVersion; that "
+    "site containers go with it is documented nowhere, so a slot could end without an image. Let "
+    "all of them be alike, or use strategy route."
+)
 
 
 class AppServicePlatform:
@@ -60,6 +64,15 @@ class AppServicePlatform:
         known = self._hosts.get(_key(target))
         return known or await self._look_up_hosts(target, _slots_of(target))
 
+    async def routing(self, target: Target) -> Routing:
+        """See `Addresses`. One request, where the host names are known."""
+        hosts = await self.hosts(target)
+        configuration = await self._slot(target, PRODUCTION).configuration()
+        read = ramp_rules.read_rules(_rules(configuration), hosts.slots)
+        if read.problems:
+            raise BusyError(f"Somebody else writes the rules, too: {' '.join(read.problems)}")
+        return read.routing
+
     async def read(self, target: Target) -> SiteView:
         """See `TargetPlatform`. The public host is the site's own default host name.
 
@@ -68,27 +81,28 @@ class AppServicePlatform:
         names = _slots_of(target)
         production = self._slot(target, PRODUCTION)
         slots, sticky = await asyncio.gather(
-            asyncio.gather(*(self._read_slot(target, name) for name in names)),
+            asyncio.gather(*(read_slot(self._slot(target, name), name) for name in names)),
             production.sticky_names(),
         )
-        views: dict[SlotName, SlotView] = {}
-        problems: list[str] = []
-        rules: Sequence[RampUpRule] = ()
-        for view, unfit, configuration in slots:
-            views[view.name] = view
-            problems += unfit
-            if view.name == PRODUCTION:
-                rules = _rules(configuration)
+        views = {slot.view.name: slot.view for slot in slots}
         hosts = self._remember(target, {name: view.host for name, view in views.items()})
-        split = ramp_rules.read_rules(rules, hosts.slots)
+        split = ramp_rules.read_rules(_rules(slots[0].parts.configuration), hosts.slots)
+        mixed = _mixed(slots)
         return SiteView(
             host=hosts.public,
             scheme=self._scheme,
             slots=views,
             routing=split.routing,
             sticky_names=sticky,
-            problems=(*problems, *split.problems),
-            warnings=(*split.warnings, *release_settings.sticky_warnings(sticky)),
+            problems=(*(each for slot in slots for each in slot.problems), *split.problems),
+            warnings=(
+                *(each for slot in slots for each in slot.warnings),
+                *split.warnings,
+                *release_settings.sticky_warnings(sticky),
+                *pull_access.network_differences({slot.view.name: slot.parts for slot in slots}),
+                *([f"the slots hold their images in different ways ({mixed})"] if mixed else []),
+            ),
+            swap_problems=(_NO_MIXED_SWAP.format(mixed),) if mixed else (),
         )
 
     async def stage(
@@ -100,8 +114,11 @@ class AppServicePlatform:
         readiness check as the new build.
         """
         calls = self._slot(target, slot)
-        had_image = await self._put_image(calls, slot, image, request_id)
-        had_settings = await self._put_settings(calls, slot, image, release, request_id)
+        configuration = await calls.configuration()
+        mode = mode_of(configuration)
+        had_image = await mode.put(calls, slot, image, request_id, before=configuration)
+        mirror = image if mode.is_mirrored else None
+        had_settings = await self._put_settings(calls, slot, mirror, release, request_id)
         if had_image and had_settings:
             return True
         await calls.restart(request_id)
@@ -132,20 +149,8 @@ class AppServicePlatform:
         text = (await self._slot(target, slot).log()).decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
-    async def _put_image(self, calls: ArmSlot, slot: SlotName, image: str, request_id: str) -> bool:
-        """Make the slot name *image*; True when it did already."""
-        wanted = fx_version(image)
-        before = await calls.configuration()
-        if before.linux_fx_version == wanted:
-            return True
-        await calls.change_configuration(SiteConfig(linux_fx_version=wanted), request_id)
-        after = await calls.configuration()
-        if after.linux_fx_version != wanted:
-            raise BusyError(f"Slot {slot} took the image but still reads {after.linux_fx_version}.")
-        return False
-
     async def _put_settings(
-        self, calls: ArmSlot, slot: SlotName, image: str, release: str, request_id: str
+        self, calls: ArmSlot, slot: SlotName, image: str | None, release: str, request_id: str
     ) -> bool:
         """Make the slot's settings name *release*; True when they did already."""
         before = await calls.settings()
@@ -157,25 +162,6 @@ class AppServicePlatform:
         if release_settings.with_release(after, image=image, release=release) != after:
             raise BusyError(f"Slot {slot} took the settings but does not show {release} yet.")
         return False
-
-    async def _read_slot(
-        self, target: Target, name: SlotName
-    ) -> tuple[SlotView, list[str], SiteConfig]:
-        calls = self._slot(target, name)
-        site, configuration, settings = await asyncio.gather(
-            calls.describe(), calls.configuration(), calls.settings()
-        )
-        view = SlotView(
-            name=name,
-            host=str(site.default_host_name or ""),
-            image=image_of(configuration.linux_fx_version),
-            release=release_settings.release_of(settings),
-            telemetry_release=release_settings.telemetry_release_of(settings),
-            running=str(site.state or "").lower() == _RUNNING and site.enabled is not False,
-            setting_names=frozenset(settings),
-        )
-        unfit = [f"Slot {name} {why}" for why in _misfits(site, configuration, settings)]
-        return view, unfit, configuration
 
     async def _look_up_hosts(self, target: Target, names: Sequence[SlotName]) -> Hosts:
         found = await asyncio.gather(*(self._slot(target, name).host() for name in names))
@@ -223,14 +209,8 @@ def _rules(configuration: SiteConfig) -> Sequence[RampUpRule]:
     return (experiments.ramp_up_rules or ()) if experiments else ()
 
 
-def _misfits(site: Site, configuration: SiteConfig, settings: Mapping[str, str]) -> list[str]:
-    """Return why Slipway cannot work with a slot, each as the end of a sentence about it."""
-    if not (site.reserved or "linux" in str(site.get("kind") or "").lower()):
-        return ["runs Windows; Slipway handles Linux containers only."]
-    found = release_settings.misfits(settings)
-    unfit = misfit(configuration.linux_fx_version)
-    if unfit:
-        found.insert(0, unfit)
-    if not site.default_host_name:
-        found.append("has no host name.")
-    return found
+def _mixed(slots: Sequence[SlotRead]) -> str:
+    """Return which slot holds its image in which way; nothing where all do it alike."""
+    if len({slot.mode for slot in slots}) == 1:
+        return ""
+    return ", ".join(f"{slot.view.name}: {slot.mode}" for slot in slots)

@@ -7,7 +7,13 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from azure.mgmt.web.aio.operations import WebAppsOperations
-from azure.mgmt.web.models import Site, SiteConfig, SiteConfigResource, StringDictionary
+from azure.mgmt.web.models import (
+    Site,
+    SiteConfig,
+    SiteConfigResource,
+    SiteContainer,
+    StringDictionary,
+)
 
 from controller.adapters.azure.arm_errors import arm_errors
 from controller.core.errors import BusyError
@@ -58,6 +64,29 @@ class ArmSlot:
             else:
                 await self._operations.update_configuration_slot(
                     *self._site, self._name, body, **marked
+                )
+
+    async def containers(self) -> dict[str, SiteContainer]:
+        """GET sitecontainers, by their names."""
+        with self._errors("reading the containers of"):
+            if self._name is None:
+                pages = self._operations.list_site_containers(*self._site)
+            else:
+                pages = self._operations.list_site_containers_slot(*self._site, self._name)
+            found = [container async for container in pages]
+        return {str(each.name or "").rpartition("/")[2]: each for each in found}
+
+    async def put_container(self, name: str, container: SiteContainer, request_id: str) -> None:
+        """PUT a site container: the whole of it. It runs from the next restart on."""
+        marked = _marked(request_id)
+        with self._errors(f"writing container {name} of"):
+            if self._name is None:
+                await self._operations.create_or_update_site_container(
+                    *self._site, name, container, **marked
+                )
+            else:
+                await self._operations.create_or_update_site_container_slot(
+                    *self._site, self._name, name, container, **marked
                 )
 
     async def settings(self) -> dict[str, str]:

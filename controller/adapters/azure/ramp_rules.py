@@ -31,6 +31,9 @@ def read_rules(rules: Sequence[RampUpRule], hosts: Hosts) -> RulesRead:
         slot = _slot_of(rule, hosts)
         if slot is None:
             where = rule.action_host_name or rule.name
+            if percent == 0:
+                warnings.append(f"a ramp-up rule of 0 % names {where}; Slipway removes it")
+                continue
             problems.append(
                 f"A ramp-up rule sends {percent:g} % to {where}, which is none of the app's slots. "
                 "Remove the rule, or add the slot."
@@ -41,8 +44,11 @@ def read_rules(rules: Sequence[RampUpRule], hosts: Hosts) -> RulesRead:
                 f"the rule for {slot} names host {rule.action_host_name!r}, not {hosts[slot]!r}; "
                 "Slipway corrects it"
             )
-        if rule.change_step or rule.change_decision_callback_url:
-            warnings.append(f"the rule for {slot} ramps by itself; Slipway replaces it")
+        if _ramps(rule):
+            problems.append(
+                f"The ramp-up rule for {slot} moves by itself (changeStep), so nobody could say "
+                "who gets which build. Clear it: az webapp traffic-routing clear."
+            )
         shares[slot] = shares.get(slot, 0.0) + percent
     warnings += [
         f"the rule for {slot} says {percent:g} %; Slipway reads whole percents"
@@ -90,9 +96,12 @@ def are_as(rules: Sequence[RampUpRule], wanted: Sequence[RampUpRule]) -> bool:
 
 
 def _essence(rule: RampUpRule) -> tuple[str, str, float, bool]:
-    ramps = bool(rule.change_step or rule.change_decision_callback_url)
     name, host = (rule.name or "").lower(), (rule.action_host_name or "").lower()
-    return (name, host, float(rule.reroute_percentage or 0.0), ramps)
+    return (name, host, float(rule.reroute_percentage or 0.0), _ramps(rule))
+
+
+def _ramps(rule: RampUpRule) -> bool:
+    return bool(rule.change_step or rule.change_decision_callback_url)
 
 
 def _slot_of(rule: RampUpRule, hosts: Hosts) -> SlotName | None:

@@ -12,6 +12,7 @@ RELEASE: Final = "SLIPWAY_RELEASE"
 ATTRIBUTES: Final = "OTEL_RESOURCE_ATTRIBUTES"
 _VERSION: Final = "service.version"
 _IMAGE_MIRROR: Final = "DOCKER_CUSTOM_IMAGE_NAME"  # portal tooling writes the image back from it
+_CLASSIC: Final = "DOCKER|"
 _CONTINUOUS: Final = "DOCKER_ENABLE_CI"
 _REFERENCE: Final = "@microsoft."  # value is kept elsewhere, in a key vault say
 _TRUE: Final = frozenset({"true", "1"})
@@ -31,15 +32,20 @@ def telemetry_release_of(settings: Mapping[str, str]) -> str | None:
     return None
 
 
-def with_release(settings: Mapping[str, str], *, image: str, release: str) -> dict[str, str]:
-    """Return the whole set with this identity in it; everything else stays as it is."""
+def with_release(settings: Mapping[str, str], *, image: str | None, release: str) -> dict[str, str]:
+    """Return the whole set with this identity in it; everything else stays as it is.
+
+    *image* is for the legacy setting that repeats it, where there is one; None leaves that alone.
+    """
     pairs = [pair for pair in settings.get(ATTRIBUTES, "").split(",") if pair.strip()]
     kept = [pair for pair in pairs if pair.partition("=")[0].strip() != _VERSION]
     told = {RELEASE: release, ATTRIBUTES: ",".join([*kept, f"{_VERSION}={release}"])}
     if telemetry_release_of(settings) == release:
         told[ATTRIBUTES] = settings[ATTRIBUTES]  # right already, whatever the order
-    if settings.get(_IMAGE_MIRROR):
-        told[_IMAGE_MIRROR] = image
+    mirror = settings.get(_IMAGE_MIRROR)
+    if image is not None and mirror:
+        is_prefixed = mirror.upper().startswith(_CLASSIC)  # some tools write linuxFxVersion's form
+        told[_IMAGE_MIRROR] = f"{_CLASSIC}{image}" if is_prefixed else image
     return {**settings, **told}
 
 

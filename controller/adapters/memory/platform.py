@@ -23,6 +23,11 @@ class MemoryPlatform:
         slots = {name: slot.host for name, slot in site.slots.items()}
         return Hosts(scheme="https", public=site.host, slots=slots)
 
+    async def routing(self, target: Target) -> Routing:
+        """See `Addresses`."""
+        self._ask("read")
+        return self._world.site(target).rules
+
     async def read(self, target: Target) -> SiteView:
         """See `TargetPlatform`."""
         self._ask("read")
