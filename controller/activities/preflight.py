@@ -8,10 +8,23 @@ from controller.activities import references
 from controller.activities.proof import short
 from controller.activities.replies import answering
 from controller.core.effects import Preflight
-from controller.core.errors import ImageMissingError, PermanentError, TransientError
+from controller.core.errors import (
+    BusyError,
+    ImageMissingError,
+    PermanentError,
+    TransientError,
+)
 from controller.core.events import PreflightFailed, PreflightPassed, Reply
 from controller.core.plan import PRODUCTION, IdentityKind, SlotName
-from controller.ports import Clock, Registry, SiteView, SlotView, TargetPlatform, Telemetry
+from controller.ports import (
+    Clock,
+    Registry,
+    SiteView,
+    SlotSwapper,
+    SlotView,
+    TargetPlatform,
+    Telemetry,
+)
 
 T = TypeVar("T")
 
@@ -40,12 +53,13 @@ class _Findings:
 async def perform(
     effect: Preflight,
     platform: TargetPlatform,
+    swapper: SlotSwapper,
     registry: Registry,
     telemetry: Telemetry,
     clock: Clock,
 ) -> Reply:
     """Look at everything the rollout will depend on and name the slots."""
-    work = _Examination(effect, platform, registry, telemetry, clock)
+    work = _Examination(effect, platform, swapper, registry, telemetry, clock)
     return await answering(effect, clock, work.run())
 
 
@@ -53,6 +67,7 @@ async def perform(
 class _Examination:
     effect: Preflight
     platform: TargetPlatform
+    swapper: SlotSwapper
     registry: Registry
     telemetry: Telemetry
     clock: Clock
@@ -62,10 +77,15 @@ class _Examination:
         view = await self.platform.read(self.effect.target)
         self.found.reasons.extend(view.problems)
         self.found.warnings.extend(view.warnings)
-        active = view.routing.leader
+        self._heed_alerts()
+        active = PRODUCTION if self.effect.is_swap else view.routing.leader
         stable = view.slots[active]
         idle = _idle_slot(self.effect, view, active)
         self._compare(view, stable, idle)
+        if idle is not None and self.swapper is not None:
+            await self.found.ask(self._nothing_in_progress(idle))
+        if idle is not None and self.effect.is_swap:
+            await self.found.ask(self._fit_for_swap(view, idle))
         if not self.effect.is_way_back:
             await self.found.ask(self._find_image())
         stable_image = await self._pinned(stable)
@@ -83,6 +103,16 @@ class _Examination:
             stable_image=stable_image,
             stable_release=stable.telemetry_release,
             warnings=tuple(self.found.warnings),
+        )
+
+    def _heed_alerts(self) -> None:
+        """No release starts under a firing alert, unless a person wants it; a way back may."""
+        if self.effect.is_way_back or self.effect.override:
+            self.found.warnings.extend(f"{alert} fires" for alert in self.effect.firing)
+            return
+        self.found.reasons.extend(
+            f"{alert[:1].upper()}{alert[1:]} fires. Wait until it is resolved, then retry."
+            for alert in self.effect.firing
         )
 
     def _failed(self) -> Reply:
@@ -135,6 +165,39 @@ class _Examination:
                 f"{self.effect.release}.",
                 fix="Push it again, or look at the registry's retention rules.",
             )
+        await self._tag_still_names_it(image)
+
+    async def _tag_still_names_it(self, image: references.Reference) -> None:
+        """The digest is rolled out whatever its tag says by now; people are told."""
+        tag = self.effect.tag
+        if tag is None:
+            return
+        names = await self.registry.digest_of(image.registry, image.repository, tag)
+        if names != self.effect.release:
+            now = f"names {short(names)} by now" if names else "is gone"
+            self.found.warnings.append(
+                f"tag {tag} {now}; this rollout is of {short(self.effect.release)}"
+            )
+
+    async def _nothing_in_progress(self, idle: SlotName) -> None:
+        running = (await self.swapper.look(self.effect.target, idle)).operation
+        if running is not None:
+            raise BusyError(f"Operation {running} is in progress on site or slot {idle}.")
+
+    async def _fit_for_swap(self, view: SiteView, idle: SlotName) -> None:
+        """Say what a swap will do to the build that nobody sees before it happens."""
+        if view.routing.leader.lower() != PRODUCTION:
+            self.found.reasons.append(
+                f"Traffic is {view.routing}, but under strategy swap production serves. "
+                "Clear the traffic rules (az webapp traffic-routing clear), then retry."
+            )
+        if idle.lower() == PRODUCTION:
+            self.found.reasons.append(
+                f"Site {self.effect.target.site} has no slot to swap with. Name one in its slots."
+            )
+            return
+        differences = await self.swapper.differences(self.effect.target, idle)
+        self.found.warnings.extend(f"{each.name}: {each.explanation}" for each in differences)
 
     async def _pinned(self, stable: SlotView) -> str | None:
         """Return the stable image by digest, so that going back means the very same bytes."""

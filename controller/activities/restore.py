@@ -51,6 +51,10 @@ class _Restoring:
     async def run(self) -> Reply:
         """Phase 1; the others follow under the words that it is proved."""
         effect = self.effect
+        if effect.in_place and effect.stable_image is not None:
+            waits = await self._put_back(effect.stable_image)
+            if waits is not None:
+                return waits
         goal = split(effect.stable, effect.bad or PRODUCTION, NONE)
         seen = await self.platform.route(effect.target, goal, request_id=effect.key)
         if not same(seen, goal):
@@ -70,6 +74,18 @@ class _Restoring:
             return self._done(proved)
         work = self._evict(bad, hosts, answer, proved)
         return await answering(effect, self.clock, work, context=f"{proved}; slot {bad}: ")
+
+    async def _put_back(self, image: str) -> Reply | None:
+        """No swap brought the stable build back: put it where it shall serve. None: it is there.
+
+        The bad build keeps answering until the stable one is up, and longer if it never is.
+        """
+        effect = self.effect
+        release = _identity(effect, image)
+        was_so = await self.platform.stage(
+            effect.target, effect.stable, image=image, release=release, request_id=effect.key
+        )
+        return None if was_so else self._not_yet(f"slot {effect.stable} was given {image} back")
 
     async def _evict(self, bad: SlotName, hosts: Hosts, stable: Answer, proved: str) -> Reply:
         """Phases 2 and 3: whoever is pinned to *bad* gets the stable build there."""

@@ -17,6 +17,7 @@ from controller.config.fields import HEADER_NAME
 from controller.config.located import Located
 from controller.config.problems import Problem
 from controller.config.strategy import StepSection
+from controller.core import plan
 
 Check = Callable[[Located], Iterator[Problem]]
 
@@ -33,6 +34,24 @@ def rising_weights(app: Located) -> Iterator[Problem]:
         if weight <= before:
             path = ("strategy", "steps", index, "weight")
             yield at_value(app, path, f"{weight} is not more than the {before} before it")
+
+
+def steps_that_fit_the_kind(app: Located) -> Iterator[Problem]:
+    """By route the last step is reached through steps; by swap the swap is the last step."""
+    kind = app.get("strategy", "kind")
+    is_swap = kind is not None and kind.value == "swap"
+    steps = app.get("strategy", "steps")
+    if steps is None or not isinstance(steps.plain(), list):
+        return
+    path = ("strategy", "steps")
+    found = list(steps.elements())
+    if not found and not is_swap:
+        yield at_value(app, path, "is empty", "Give at least one step, or choose kind swap.")
+    for index, step in enumerate(found):
+        weight = step.get("weight")
+        if is_swap and weight is not None and weight.value == plan.ALL:
+            what = "kind swap needs no step of 100: the swap itself gives the build everybody"
+            yield at_value(app, (*path, index, "weight"), what, "Remove this step.")
 
 
 def ordered_observation(app: Located) -> Iterator[Problem]:
@@ -114,6 +133,7 @@ def patient_with_provider(app: Located) -> Iterator[Problem]:
 
 CHECKS: Final[tuple[Check, ...]] = (
     rising_weights,
+    steps_that_fit_the_kind,
     ordered_observation,
     distinct_slots,
     named_identity,

@@ -112,6 +112,13 @@ class DeadlinesSection(Section):
         le=_DAY,
         description="The final split. Then: rolled back.",
     )
+    swapping: Duration = Field(
+        default=_DEADLINES.swapping,
+        ge=_SECOND,
+        le=_DAY,
+        description="One swap of slot and production, there or back; one that fails can take the "
+        "platform half an hour. Then: rolled back, or a human is paged.",
+    )
     rolling_back: Duration = Field(
         default=_DEADLINES.rolling_back,
         ge=_SECOND,
@@ -127,6 +134,7 @@ class DeadlinesSection(Section):
             warming=self.warming,
             shifting=self.shifting,
             promoting=self.promoting,
+            swapping=self.swapping,
             rolling_back=self.rolling_back,
         )
 

@@ -17,6 +17,7 @@ _SECOND: Final = timedelta(seconds=1)
 _MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
 DEFAULT_STEPS: Final = (10, 50, 100)
+DEFAULT_STEPS_BEFORE_SWAP: Final = (10, 50)  # the swap itself gives it everybody
 
 
 class StepSection(Section):
@@ -102,11 +103,16 @@ class HoldSection(Section):
 class StrategySection(Section):
     """How a new build takes over."""
 
+    kind: Annotated[plan.StrategyKind, Field(strict=False)] = Field(
+        default=plan.StrategyKind.ROUTE,
+        description="route: named slots take turns, traffic rules end at 100 %; swap: after the "
+        "steps a slot swap moves the build to production.",
+    )
     steps: list[StepSection] = Field(
         default=[StepSection(weight=weight) for weight in DEFAULT_STEPS],
-        min_length=1,
         max_length=20,
-        description="Canary steps, in order.",
+        description="Canary steps, in order. Where none are given, kind swap takes 10 and 50 "
+        "only: the swap gives the build everybody. An empty list swaps without a canary.",
     )
     bake: Duration = Field(
         default=_MINUTE,
@@ -136,10 +142,17 @@ class StrategySection(Section):
     def to_core(self) -> plan.Strategy:
         """Return the core's form."""
         return plan.Strategy(
-            steps=tuple(step.to_core() for step in self.steps),
+            kind=self.kind,
+            steps=tuple(step.to_core() for step in self._steps()),
             bake=self.bake,
             approval=self.approval.to_core(),
             hold=self.hold.to_core(),
             new_push=self.new_push,
             pinned_for=self.pinned_for,
         )
+
+    def _steps(self) -> list[StepSection]:
+        is_swap = self.kind is plan.StrategyKind.SWAP
+        if is_swap and "steps" not in self.model_fields_set:
+            return [StepSection(weight=weight) for weight in DEFAULT_STEPS_BEFORE_SWAP]
+        return self.steps

@@ -13,8 +13,19 @@ from controller.core.effects import (
     Stage,
     Watch,
 )
-from controller.core.model import Kind, Rollout, State
-from controller.core.plan import ALL, NONE, HeldTraffic, Percent, SlotName, split
+from controller.core.events import Event
+from controller.core.model import Kind, Rollout, State, SwapStage
+from controller.core.plan import (
+    ALL,
+    NONE,
+    PRODUCTION,
+    HeldTraffic,
+    Percent,
+    Routing,
+    SlotName,
+    split,
+)
+from controller.core.swapping import is_swap, is_swapping, progress, swap_effect
 
 HEARTBEAT_POLLS: Final = 8  # a watched rollout renews its watch after this many polls
 _MIN_HEARTBEAT: Final = timedelta(seconds=30)
@@ -43,6 +54,9 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         preferred=r.preferred,
         is_way_back=r.kind is Kind.ROLLBACK,
         identity=r.spec.health.identity,
+        is_swap=is_swap(r),
+        tag=r.image.tag,
+        override=r.override,
     )
 
 
@@ -54,6 +68,7 @@ def ask_stage(r: Rollout, _: object) -> Effect:
         slot=_slot(r.idle),
         image=r.image.reference,
         release=r.image.digest,
+        is_swap=is_swap(r),
     )
 
 
@@ -87,6 +102,7 @@ def _route(r: Rollout, weight: Percent) -> Effect:
         release=r.image.digest,
         stable_release=r.stable_release,
         health=r.spec.health,
+        is_swap=is_swap(r),
     )
 
 
@@ -95,11 +111,42 @@ def ask_route(r: Rollout, _: object) -> Effect:
     return _route(r, r.current_step.weight)
 
 
-def ask_promote(r: Rollout, _: object) -> Effect:
-    """Ask for the final split."""
+def ask_promote(r: Rollout, event: Event) -> Effect:
+    """Ask for the final split, after the swap where there is one."""
+    if is_swapping(r):
+        return ask_swap(r, event)
     if r.kind is Kind.ROLLBACK:
         return ask_make_stable(r)
+    if is_swap(r):
+        return _serve_from_production(r)
     return _route(r, ALL)
+
+
+def ask_swap(r: Rollout, event: Event) -> Effect:
+    """Ask for the swap's next part: that the way is clear, the request, or its end."""
+    name = _SWAP_EFFECTS[progress(r).stage]
+    return swap_effect(r, _slot(r.idle), event.at, _key(r, name))
+
+
+_SWAP_EFFECTS: Final = {
+    SwapStage.PREPARING: "prepare_swap",
+    SwapStage.SENDING: "begin_swap",
+    SwapStage.FOLLOWING: "follow_swap",
+}
+
+
+def _serve_from_production(r: Rollout) -> Effect:
+    """After the swap: production holds the new build, and no rule sends anybody elsewhere."""
+    return Route(
+        key=_key(r, "route"),
+        target=r.spec.target,
+        routing=Routing(),
+        canary=PRODUCTION,
+        release=r.image.digest,
+        stable_release=r.stable_release,
+        health=r.spec.health,
+        is_swap=True,
+    )
 
 
 def ask_watch(r: Rollout, _: object) -> Effect:
@@ -117,7 +164,16 @@ def ask_watch(r: Rollout, _: object) -> Effect:
         analysis=r.spec.analysis,
         probe_operations=(f"GET {r.spec.health.readiness_path}",),
         lease=heartbeat(r) * 3,
+        target=r.spec.target,
+        routing=wanted_routing(r),
     )
+
+
+def wanted_routing(r: Rollout) -> Routing:
+    """Return what the traffic is meant to be now, by the plan and never by what was seen."""
+    if is_swap(r) and State.BAKING in {r.state, r.held_from}:
+        return Routing()  # production holds the new build
+    return split(_slot(r.active), _slot(r.idle), r.weight)
 
 
 def ask_watch_if_serving(r: Rollout, event: object) -> Effect | None:
@@ -132,8 +188,10 @@ def ask_hold(r: Rollout, event: object) -> Effect:
     return ask_watch(r, event)
 
 
-def ask_restore(r: Rollout, _: object) -> Effect:
-    """Ask that stable serves everyone."""
+def ask_restore(r: Rollout, event: Event) -> Effect:
+    """Ask that stable serves everyone, after the swap back where one was sent."""
+    if is_swapping(r):
+        return ask_swap(r, event)
     return Restore(
         key=_key(r, "restore"),
         target=r.spec.target,
@@ -143,21 +201,26 @@ def ask_restore(r: Rollout, _: object) -> Effect:
         bad=r.idle,
         bad_release=r.image.digest,
         health=r.spec.health,
+        is_swap=is_swap(r),
+        in_place=r.swap is not None and r.swap.given_up,
     )
 
 
 def ask_make_stable(r: Rollout) -> Effect:
     """Make the earlier release the stable one; who is pinned to its successor gets it too."""
-    same_slot = _slot(r.active).lower() == _slot(r.idle).lower()
+    # A swap brought the earlier release to production, and what served until now to the slot.
+    stable, bad = (r.active, r.idle) if is_swap(r) else (r.idle, r.active)
+    same_slot = _slot(stable).lower() == _slot(bad).lower()
     return Restore(
         key=_key(r, "restore"),
         target=r.spec.target,
-        stable=_slot(r.idle),
+        stable=_slot(stable),
         stable_image=r.image.reference,
         stable_release=r.image.digest,
-        bad=None if same_slot else r.active,
+        bad=None if same_slot else bad,
         bad_release=r.stable_release or "",
         health=r.spec.health,
+        is_swap=is_swap(r),
     )
 
 

@@ -27,6 +27,8 @@ class Preflight:
     is_way_back: bool = False  # nothing that only judges or fetches a new build may stop it
     is_swap: bool = False  # production must serve, and the slot to fill must be fit for a swap
     tag: str | None = None  # what the digest was called; a tag that moved since is told
+    firing: tuple[str, ...] = ()  # alerts of the app that fire now, in words
+    override: str = ""  # why a person lets it start into one
     identity: Identity = field(
         default_factory=Identity
     )  # how the build proves itself, for the weaker-proof warning
@@ -71,6 +73,7 @@ class Route:
     release: str  # what the canary slot must prove to be
     stable_release: str | None
     health: Health
+    is_swap: bool = False  # see Stage
     name: Literal["route"] = "route"
 
 
@@ -106,21 +109,23 @@ class Restore:
     bad: SlotName | None  # None: no slot was touched
     bad_release: str
     health: Health
-    is_swap: bool = False  # where production does not hold the stable build it is put there
+    is_swap: bool = False  # see Stage
+    in_place: bool = False  # no swap brings the stable build back: put it where it shall serve
     name: Literal["restore"] = "restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swapped:
-    """What one swap of *slot* with production is for: who holds which build afterwards."""
+    """What one swap of *slot* with production is for: who holds the new build afterwards."""
 
     target: Target
     slot: SlotName
-    image: str | None  # production's afterwards; None: not known, only its release is
-    release: str | None
-    other_image: str | None  # the slot's afterwards
-    other_release: str | None
-    health: Health
+    image: str  # of the rollout's build, exactly as it was staged
+    release: str
+    back: bool = False  # the slot shall hold it again, and production the stable build
+
+    def __str__(self) -> str:
+        return f"{self.slot} and production {'back' if self.back else ''}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,8 @@ class PrepareSwap:
 
     key: EffectKey
     goal: Swapped
+    token: str | None = None  # of a swap sent earlier, whose end nobody saw
+    sent_for: timedelta | None = None  # time since; None: none was sent, or its end is known
     name: Literal["prepare_swap"] = "prepare_swap"
 
 
@@ -149,7 +156,7 @@ class BeginSwap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowSwap:
-    """The swap ended, and both slots and the public host prove that it did what it was for."""
+    """The swap ended, and site and slot hold what it was for."""
 
     key: EffectKey
     goal: Swapped

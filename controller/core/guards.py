@@ -208,6 +208,11 @@ def needs_no_bake(r: Rollout, _: object) -> bool:
     return r.kind is Kind.ROLLBACK or r.spec.strategy.bake <= timedelta()
 
 
+def puts_something_new_there(r: Rollout, _: object) -> bool:
+    """Whether: puts something new there. A way back is no cause of an alert: it is the cure."""
+    return r.kind is Kind.RELEASE
+
+
 def makes_room(r: Rollout, _: object) -> bool:
     """Whether: makes room."""
     return r.superseded

@@ -15,16 +15,22 @@ touched nothing yet is simply REJECTED or SUPERSEDED.
 A rollback to an earlier release walks the same road without canary and bake: its PROMOTING asks
 for the same goal as ROLLING_BACK, with the earlier release as the stable one.
 
+Under strategy `swap` production always serves in the end. PROMOTING first exchanges slot and
+production, ROLLING_BACK first exchanges them back where a swap was sent. A second request would
+undo the first, so a swap is prepared, sent once and followed, each a turn of its own.
+
+An alert that fires on what the rollout touches takes it back from any state that touched anything.
+
 Each state awaits at most one effect. A reply to another key is late or repeated and changes
 nothing. Facts without a row are ignored and recorded; commands without a row are refused.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar, cast
 
 from controller.core import guards as g
+from controller.core import swapping as sw
 from controller.core.asks import (
     ask_hold,
     ask_preflight,
@@ -33,9 +39,9 @@ from controller.core.asks import (
     ask_restore,
     ask_route,
     ask_stage,
+    ask_swap,
     ask_watch,
     ask_watch_if_serving,
-    heartbeat,
 )
 from controller.core.effects import Effect
 from controller.core.errors import CommandRefusedError
@@ -43,6 +49,7 @@ from controller.core.events import (
     COMMANDS,
     REPLIES,
     Abort,
+    Alerted,
     Approve,
     Done,
     Event,
@@ -57,17 +64,17 @@ from controller.core.events import (
     Reject,
     Resume,
     Supersede,
+    SwapBegun,
+    SwapChecked,
+    SwapUndone,
     Tick,
 )
-from controller.core.model import ENDS, WATCHED, Record, Rollout, State, Verdict
+from controller.core.model import ENDS, Record, Rollout, State, Verdict
+from controller.core.schedule import deadline, past_rollback_deadline, schedule
 from controller.core.words import explain, record, verb
 
 E = TypeVar("E")
 S = State
-
-_GRACE_POLLS: Final = 3  # polls that may be lost before the machine stops waiting for the judge
-_ROLLBACK_RETRY: Final = timedelta(seconds=30)
-_MAX_BACKOFF: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ _ASKS_AGAIN = (
     (S.ROLLING_BACK, ask_restore),
 )
 _ON_THE_WAY = (S.STAGING, S.WARMING, S.SHIFTING, S.PROMOTING)
+_SWAPPING = (S.PROMOTING, S.ROLLING_BACK)
+_BLAMED_BY_ALERTS = (*_NO_USERS_YET, *_IN_CANARY, S.HELD, S.PROMOTING, S.BAKING)
 
 _ROWS = (  # no annotation: each row's guard and ask are checked against its event
     Row(S.QUEUED, Tick, S.PREFLIGHT, ask_preflight, when=g.its_turn_has_come),
@@ -148,6 +157,51 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     Row(S.APPROVAL, Tick, S.SHIFTING, ask_route, when=g.approval_expires_to_go_on),
     Row(S.APPROVAL, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
     Row(S.APPROVAL, Tick, S.APPROVAL, ask_watch_if_serving, when=g.watch_is_due),
+    *(
+        Row(s, SwapChecked, s, ask_swap, when=sw.swap_is_needed, change=sw.send_swap)
+        for s in _SWAPPING
+    ),
+    Row(S.PROMOTING, SwapChecked, S.PROMOTING, ask_promote, change=sw.swap_is_over),
+    Row(S.ROLLING_BACK, SwapChecked, S.ROLLING_BACK, ask_restore, change=sw.swap_is_over),
+    *(Row(s, SwapBegun, s, ask_swap, change=sw.follow_swap) for s in _SWAPPING),
+    Row(S.PROMOTING, SwapUndone, S.ROLLING_BACK, ask_restore, when=sw.swap_was_tried_enough),
+    Row(
+        S.ROLLING_BACK,
+        SwapUndone,
+        S.ROLLING_BACK,
+        ask_restore,
+        when=sw.swap_was_tried_enough,
+        change=sw.give_swap_up,
+    ),
+    *(Row(s, SwapUndone, s, ask_swap, change=sw.prepare_swap_again) for s in _SWAPPING),
+    *(
+        Row(s, NotYet, s, ask_swap, when=sw.swap_was_refused, change=sw.take_refusal)
+        for s in _SWAPPING
+    ),
+    Row(
+        S.PROMOTING,
+        Done,
+        S.PROMOTING,
+        ask_promote,
+        when=sw.swap_is_under_way,
+        change=sw.swap_is_over,
+    ),
+    Row(
+        S.ROLLING_BACK,
+        Done,
+        S.ROLLING_BACK,
+        ask_restore,
+        when=sw.swap_is_under_way,
+        change=sw.swap_is_over,
+    ),
+    Row(
+        S.ROLLING_BACK,
+        Failed,
+        S.ROLLING_BACK,
+        ask_restore,
+        when=sw.swap_is_under_way,
+        change=sw.give_swap_up,
+    ),
     Row(S.PROMOTING, Done, S.SUCCEEDED, when=g.needs_no_bake),
     Row(S.PROMOTING, Done, S.BAKING, ask_watch),
     Row(S.BAKING, Done, S.BAKING),
@@ -205,7 +259,18 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     Row(S.ROLLING_BACK, Done, S.SUPERSEDED, when=g.makes_room),
     Row(S.ROLLING_BACK, Done, S.ROLLED_BACK),
     Row(S.ROLLING_BACK, Failed, S.ROLLING_BACK, ask_restore),
-    Row(S.ROLLING_BACK, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
+    Row(
+        S.ROLLING_BACK,
+        Tick,
+        S.ROLLING_BACK,
+        ask_restore,
+        when=g.past_deadline,
+        change=sw.stop_sending,
+    ),
+    *(
+        Row(s, Alerted, S.ROLLING_BACK, ask_restore, when=g.puts_something_new_there)
+        for s in _BLAMED_BY_ALERTS
+    ),
     *(Row(s, NotYet, s, ask) for s, ask in _ASKS_AGAIN),
     *(Row(s, Failed, S.ROLLING_BACK, ask_restore) for s in _ON_THE_WAY),
     *(Row(s, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline) for s in _ON_THE_WAY),
@@ -258,79 +323,42 @@ def decide(r: Rollout, event: Event) -> Decision:
 def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
     moved = row.change(r, event) if row.change else r
     stays = row.to is r.state
+    if not stays and row.to is S.PROMOTING:
+        moved = sw.towards(moved)
+    if not stays and row.to is S.ROLLING_BACK:
+        moved = sw.backwards(moved)
     moved = replace(
         moved,
         state=row.to,
         turn=r.turn + 1,
         why=r.why if stays and isinstance(event, Done | Tick) else explain(event) or r.why,
         awaiting=None,
+        asked=False,
         entered_at=r.entered_at if stays else event.at,
         verdict=_verdict(r, event),
         ended_at=event.at if row.to in ENDS else None,
     )
     if row.to in {S.SHIFTING, S.PROMOTING}:
-        moved = replace(moved, had_users=True)
+        moved = replace(moved, had_users=True, exposed_at=r.exposed_at or event.at)
     if row.to is S.ROLLING_BACK and not stays:
         moved = replace(moved, undone_because=moved.why)
     if row.source is S.HELD and not stays:
         moved = replace(moved, held_from=None, paused=False)
-    if not stays or _past_rollback_deadline(r, event):
-        moved = replace(moved, deadline=_deadline(moved, event.at))
+    swap_ended = sw.is_swapping(r) and not sw.is_swapping(moved)
+    if not stays or swap_ended or past_rollback_deadline(r, event):
+        moved = replace(moved, deadline=deadline(moved, event.at))
     moved = replace(moved, awaiting=row.ask(moved, event) if row.ask else None)
-    moved = _schedule(moved, event, stays=stays)
+    moved = schedule(moved, event, stays=stays and not swap_ended)
     kind = "page" if _is_page(r, event, row) else "transition"
-    return Decision(moved, (record(moved, event, kind, moved.why, came_from=r.state),), row)
-
-
-def _schedule(r: Rollout, event: Event, *, stays: bool) -> Rollout:
-    """Say when the awaited effect may be asked and when the next tick is due."""
-    if r.is_over:
-        return replace(r, awaiting=None, ask_at=None, wake_at=None, deadline=None)
-    ask_at = event.at + _pause_before_asking(r, event, stays=stays) if r.awaiting else None
-    due = [at for at in (ask_at, r.deadline) if at is not None]
-    if r.state in WATCHED and r.awaiting is None:
-        due.append(event.at + heartbeat(r))
-    return replace(r, ask_at=ask_at, wake_at=min(due, default=None))
-
-
-def _pause_before_asking(r: Rollout, event: Event, *, stays: bool) -> timedelta:
-    if isinstance(event, NotYet):
-        return min(max(event.retry_after, timedelta(0)), _MAX_BACKOFF)
-    if isinstance(event, ReadyChecked) and stays:
-        return r.spec.health.interval
-    if isinstance(event, Failed) and stays:
-        return _ROLLBACK_RETRY
-    return timedelta(0)
-
-
-def _deadline(r: Rollout, at: datetime) -> datetime | None:
-    limits = r.spec.deadlines
-    strategy = r.spec.strategy
-    grace = r.spec.analysis.lag + r.spec.analysis.poll * _GRACE_POLLS
-    by_state: dict[State, Callable[[], timedelta]] = {
-        S.PREFLIGHT: lambda: limits.preflight,
-        S.STAGING: lambda: limits.staging,
-        S.WARMING: lambda: limits.warming,
-        S.APPROVAL: lambda: strategy.approval.limit,
-        S.SHIFTING: lambda: limits.shifting,
-        S.OBSERVING: lambda: r.current_step.max_observation + grace,
-        S.PROMOTING: lambda: limits.promoting,
-        S.BAKING: lambda: strategy.bake + grace,
-        S.HELD: lambda: strategy.hold.limit,
-        S.ROLLING_BACK: lambda: limits.rolling_back,
-    }
-    limit = by_state.get(r.state)
-    return at + limit() if limit else None
-
-
-def _past_rollback_deadline(r: Rollout, event: Event) -> bool:
-    is_late = isinstance(event, Tick) and r.deadline is not None and event.at >= r.deadline
-    return r.state is S.ROLLING_BACK and is_late
+    said = event.detail if isinstance(event, Done) else ""
+    return Decision(moved, (record(moved, event, kind, said or moved.why, came_from=r.state),), row)
 
 
 def _is_page(r: Rollout, event: Event, row: Row[Any]) -> bool:
     stuck = r.state is S.ROLLING_BACK and (
-        isinstance(event, Failed) or _past_rollback_deadline(r, event)
+        isinstance(event, Failed)
+        or past_rollback_deadline(r, event)
+        or row.change is sw.give_swap_up
     )
     asks_for_help = row.to is S.HELD and r.state is not S.HELD and not isinstance(event, Pause)
     return stuck or asks_for_help

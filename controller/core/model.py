@@ -73,7 +73,7 @@ class SwapStage(StrEnum):
     PREPARING = "preparing"
     SENDING = "sending"
     FOLLOWING = "following"
-    OVER = "over"  # true of the world, or given up: what is left is to restore
+    OVER = "over"  # true of the world, not needed, or given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,9 @@ class SwapProgress:
     back: bool = False  # it brings the stable build back
     token: str | None = None
     sent_at: datetime | None = None
-    tries: int = 0  # requests sent so far, in both directions
+    tries: int = 0  # requests sent so far in this direction
+    touched: bool = False  # one was sent, or found done: going back needs another
+    given_up: bool = False  # no swap brings the stable build back; it is put there itself
 
 
 class Kind(StrEnum):
@@ -126,9 +128,12 @@ class Rollout:
     streak: int = 0  # ready answers in a row
     swap: SwapProgress | None = None  # strategy swap, from PROMOTING on
     frozen_until: datetime | None = None  # end of the freeze that it waits for
+    settles_at: datetime | None = None  # a newer push until then takes its place
+    burst_since: datetime | None = None  # first push of those whose place it took
     override: str = ""  # why a person lets it start into a freeze or a firing alert
     preferred: tuple[SlotName, ...] = ()  # slots that it may fill, best first
     had_users: bool = False  # traffic was pointed at it
+    exposed_at: datetime | None = None  # since when
     active: SlotName | None = None  # slot of the stable build, from PREFLIGHT
     idle: SlotName | None = None  # slot that this rollout fills
     stable_image: str | None = None
@@ -200,6 +205,22 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """A push that a registry told of: what is told again is known by it."""
+
+    digest: str
+    tag: str | None
+    at: datetime  # the registry's time, else ours
+    is_exact: bool  # it is the registry's
+    accepted: bool  # it became a rollout
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.tag or self.digest[7:19]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FiringAlert:
     """An alert that fired and was not resolved yet."""
 
@@ -208,6 +229,7 @@ class FiringAlert:
     resource: str  # ARM id, lower case
     fired_at: datetime
     detail: str = ""
+    until: datetime | None = None  # forgotten then, if nobody resolved it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,9 +242,11 @@ class AppState:
     releases: tuple[Release, ...] = ()  # newest first; [0] serves now
     quarantine: tuple[Quarantined, ...] = ()
     attempts: tuple[tuple[str, int], ...] = ()  # digest, rollouts so far; newest first
+    pushes: tuple[Pushed, ...] = ()  # told of lately, newest first
     left: tuple[tuple[SlotName, datetime], ...] = ()  # when users were last sent to a slot
     routing: Routing | None = None  # what traffic should be when no rollout runs
     firing: tuple[FiringAlert, ...] = ()  # newest first
+    resolved: tuple[tuple[str, datetime], ...] = ()  # alert, its latest firing that is over
     sequence: int = 0  # audit rows written so far
 
     @property
@@ -248,3 +272,4 @@ class Record:
     )
     evidence: str | None = None
     evidence_hash: str | None = None
+    order: str = ""  # id of the order that brought it about

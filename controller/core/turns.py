@@ -14,7 +14,8 @@ from controller.core.model import (
     Rollout,
     State,
 )
-from controller.core.plan import ALL, split
+from controller.core.plan import ALL, Routing, split
+from controller.core.swapping import is_swap
 
 _KEPT_RELEASES: Final = 10
 _KEPT_QUARANTINE: Final = 50
@@ -69,7 +70,8 @@ def finish(state: AppState, over: Rollout, at: datetime) -> Change:
 
 def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:
     """Remember which slot users were sent to until now and are sent to no more."""
-    gone = over.active if over.state is State.SUCCEEDED else over.idle
+    # A swap brings users back to production, whichever build it holds.
+    gone = over.active if over.state is State.SUCCEEDED and not is_swap(over) else over.idle
     if not over.had_users or gone is None:
         return state
     others = tuple((slot, when) for slot, when in state.left if slot.lower() != gone.lower())
@@ -78,13 +80,14 @@ def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:
 
 def _remember(state: AppState, over: Rollout, at: datetime) -> AppState:
     if over.state is State.SUCCEEDED and over.idle and over.active:
-        release = Release(image=over.image, slot=over.idle, rollout=over.id, at=at)
+        slot = over.active if is_swap(over) else over.idle
+        release = Release(image=over.image, slot=slot, rollout=over.id, at=at)
         before = _release_before(state, over)
         others = [r for r in before if r.image.digest != over.image.digest]
         state = replace(
             state,
             releases=(release, *others)[:_KEPT_RELEASES],
-            routing=split(over.active, over.idle, ALL),
+            routing=Routing() if is_swap(over) else split(over.active, over.idle, ALL),
         )
         if over.kind is Kind.ROLLBACK and before:
             return _quarantine(state, before[0].image, over, over.reason or "rolled back", at)

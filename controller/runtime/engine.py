@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from controller.core.effects import BeginSwap, Effect
 from controller.core.errors import (
     ConfigurationError,
     ConflictError,
@@ -149,7 +150,9 @@ class Engine:
             if rollout.state in WATCHED and judged_turn != rollout.turn:
                 judged_turn = rollout.turn
                 event = await self._judge(rollout, now)
-            event = event or self._time_is_up(rollout, now) or await self._reply(rollout, now)
+            event = event or self._time_is_up(rollout, now)
+            if event is None:
+                loaded, event = await self._ask(loaded, rollout, now)
             if event is None:
                 return loaded
             loaded = await self._save(loaded, advance(loaded.state, event))
@@ -188,11 +191,26 @@ class Engine:
         tick = Tick(at=now)
         return tick if decide(rollout, tick).changed else None
 
-    async def _reply(self, rollout: Rollout, now: datetime) -> Event | None:
-        """Perform the awaited effect if its time has come and return what it answers."""
+    async def _ask(
+        self, loaded: Loaded, rollout: Rollout, now: datetime
+    ) -> tuple[Loaded, Event | None]:
+        """Perform the awaited effect if its time has come and return what it answers.
+
+        An effect that may be performed only once is written down as begun before it is: whoever
+        finds it begun already is told so.
+        """
         effect = rollout.awaiting
         if effect is None or (rollout.ask_at is not None and rollout.ask_at > now):
-            return None
+            return loaded, None
+        if isinstance(effect, BeginSwap):
+            if rollout.asked:
+                effect = replace(effect, again=True)
+            else:
+                state = replace(loaded.state, active=replace(rollout, asked=True))
+                loaded = await self.store.save(loaded, state, [])
+        return loaded, await self._reply(rollout, effect)
+
+    async def _reply(self, rollout: Rollout, effect: Effect) -> Event:
         try:
             return await self.performer.perform(effect)
         except ConflictError:

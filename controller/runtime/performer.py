@@ -1,13 +1,30 @@
 """Hands each effect to the activity that makes it true."""
 
+import logging
+from typing import cast
 from dataclasses import dataclass
 
-from controller.activities import check_ready, preflight, restore, route, stage
-from controller.core.effects import CheckReady, Effect, Preflight, Restore, Route, Stage, Watch
+from controller.activities import check_ready, preflight, restore, route, stage, swap
+from controller.activities.proof import same
+from controller.activities.unlocking import UnlockingPlatform
+from controller.core.effects import (
+    BeginSwap,
+    CheckReady,
+    Effect,
+    FollowSwap,
+    Preflight,
+    PrepareSwap,
+    Restore,
+    Route,
+    Stage,
+    Watch,
+)
 from controller.core.errors import TransientError
 from controller.core.events import Done, NotYet, Reply
-from controller.ports import Clock, Prober, Registry, TargetPlatform, Telemetry
+from controller.ports import Clock, Prober, Registry, SlotSwapper, TargetPlatform, Telemetry
 from controller.runtime.observer import Observer
+
+log = logging.getLogger("slipway.performer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,29 +37,54 @@ class Performer:
     telemetry: Telemetry
     observer: Observer
     clock: Clock
+    swapper: SlotSwapper = cast("SlotSwapper", None)
 
-    async def perform(self, effect: Effect) -> Reply:
+    async def perform(self, effect: Effect) -> Reply:  # noqa: PLR0911 - one per kind of effect
         """Make the goal true of the world, or say why it is not."""
+        platform = self._platform_for(effect)
         match effect:
             case Preflight():
                 return await preflight.perform(
-                    effect, self.platform, self.registry, self.telemetry, self.clock
+                    effect, platform, self.swapper, self.registry, self.telemetry, self.clock
                 )
             case Stage():
-                return await stage.perform(effect, self.platform, self.clock)
+                return await stage.perform(effect, platform, self.clock)
             case CheckReady():
-                return await check_ready.perform(effect, self.platform, self.prober, self.clock)
+                return await check_ready.perform(effect, platform, self.prober, self.clock)
             case Route():
-                return await route.perform(effect, self.platform, self.prober, self.clock)
+                return await route.perform(effect, platform, self.prober, self.clock)
             case Restore():
-                return await restore.perform(effect, self.platform, self.prober, self.clock)
+                return await restore.perform(effect, platform, self.prober, self.clock)
+            case PrepareSwap() | BeginSwap() | FollowSwap():
+                return await swap.perform(effect, platform, self.swapper, self.clock)
             case Watch():
                 return await self._watch(effect)
 
+    def _platform_for(self, effect: Effect) -> TargetPlatform:
+        """Under strategy `swap` swaps are ours to make, so their leftovers are ours to clear."""
+        may_unlock = isinstance(effect, PrepareSwap) or getattr(effect, "is_swap", False)
+        return UnlockingPlatform(self.platform, self.swapper) if may_unlock else self.platform
+
     async def _watch(self, effect: Watch) -> Reply:
         try:
+            repaired = await self._keep_routing(effect)
             await self.observer.watch(effect)
         except TransientError as error:
             retry = error.retry_after or effect.analysis.poll
             return NotYet(at=self.clock.now(), key=effect.key, detail=str(error), retry_after=retry)
-        return Done(at=self.clock.now(), key=effect.key, detail="observed")
+        return Done(at=self.clock.now(), key=effect.key, detail=repaired)
+
+    async def _keep_routing(self, effect: Watch) -> str:
+        """Make the split what it is meant to be, and say so where it was not.
+
+        A write that was read back long ago can still be undone: by an earlier one that lands late,
+        or by a person. Nobody else would notice while the judge watches.
+        """
+        if effect.target is None or effect.routing is None:
+            return ""
+        seen = await self.platform.routing(effect.target)
+        if same(seen, effect.routing):
+            return ""
+        await self.platform.route(effect.target, effect.routing, request_id=effect.key)
+        log.warning("rollout %s: traffic was %s, put back", effect.rollout, seen)
+        return f"traffic was {seen}, written by somebody else or late; it is {effect.routing} again"

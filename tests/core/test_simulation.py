@@ -7,6 +7,7 @@ the design hold, and the search takes every row of the table to say so.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 import hypothesis.strategies as st
@@ -20,10 +21,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from controller.core.effects import CheckReady, Effect, Preflight, Restore, Route, Stage, Watch
+from controller.core.effects import (
+    BeginSwap,
+    CheckReady,
+    Effect,
+    FollowSwap,
+    Preflight,
+    PrepareSwap,
+    Restore,
+    Route,
+    Stage,
+    Swapped,
+    Watch,
+)
 from controller.core.errors import CommandRefusedError
 from controller.core.events import (
     Abort,
+    Alerted,
     Approve,
     Done,
     Event,
@@ -40,6 +54,9 @@ from controller.core.events import (
     Resume,
     Smoke,
     Supersede,
+    SwapBegun,
+    SwapChecked,
+    SwapUndone,
     Tick,
 )
 from controller.core.machine import TABLE, Decision, Row, decide
@@ -55,6 +72,7 @@ from controller.core.plan import (
     NoEvidenceAction,
     Routing,
     SlotName,
+    StrategyKind,
 )
 from tests.core.build import BLUE, MINUTE, SECOND, T0, digest, rollout, spec, strategy
 
@@ -63,13 +81,14 @@ TAKEN: set[int] = set()  # rows by their place in the table
 ROW_AT = {id(row): place for place, row in enumerate(TABLE)}
 COMMANDS = (Approve, Reject, Pause, Resume, Promote, Abort, Supersede)
 WAITS = ("no time", "until woken", "past the deadline")
-TROUBLES = (*COMMANDS, *Label, *WAITS, "done", "failed", "not yet", "smoke")
+TROUBLES = (*COMMANDS, *Label, *WAITS, Alerted, "done", "failed", "not yet", "smoke", "undone")
 
 plans = st.builds(
     strategy,
     st.sampled_from((10, 20)),
     st.sampled_from((50, 100)),
     bake=st.sampled_from((timedelta(0), 10 * MINUTE)),
+    kind=st.sampled_from(StrategyKind),
     approval=st.builds(
         Approval, point=st.sampled_from(ApprovalPoint), on_expiry=st.sampled_from(ExpiryAction)
     ),
@@ -93,6 +112,7 @@ class World(RuleBasedStateMachine):
         self.now: datetime = T0
         self.routing = Routing()
         self.images = {PRODUCTION: OLD, BLUE: "nothing"}
+        self.swap_lands = False  # a swap was taken and did not take place yet
         self.proved: set[SlotName] = {PRODUCTION}
         self.replies: list[Event] = []
         self.rollout: Rollout = rollout()
@@ -101,7 +121,7 @@ class World(RuleBasedStateMachine):
         plan=plans,
         actions=no_evidence,
         kind=st.sampled_from((Kind.RELEASE, Kind.RELEASE, Kind.RELEASE, Kind.ROLLBACK)),
-        good_moves=st.integers(0, 16),
+        good_moves=st.integers(0, 18),
         troubles=st.lists(st.sampled_from(TROUBLES), max_size=3),
     )
     def start(
@@ -138,6 +158,8 @@ class World(RuleBasedStateMachine):
             self.tell(Judged(at=self.now, label=trouble, reason="said so", judge="t/1"))
         elif trouble in COMMANDS:
             self.tell(trouble(at=self.now, by="ann", reason="because"))
+        elif trouble is Alerted:
+            self.tell(Alerted(at=self.now, rule="errors", detail="it burns"))
         elif trouble in WAITS:
             self.wait(trouble)
         elif self.rollout.awaiting is not None:
@@ -180,7 +202,7 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.rollout.awaiting is not None)
     @rule(
-        outcome=st.sampled_from(("done", "done", "done", "done", "not yet", "failed")),
+        outcome=st.sampled_from(("done", "done", "done", "done", "not yet", "failed", "undone")),
         half_done=st.booleans(),
         lost=st.booleans(),
         smoke=st.sampled_from((Smoke.PASSED, Smoke.PASSED, Smoke.FAILED)),
@@ -195,15 +217,43 @@ class World(RuleBasedStateMachine):
         effect = self.rollout.awaiting
         assert effect is not None
         self.now += SECOND
-        if outcome == "done" or half_done:
+        if outcome == "undone" and not isinstance(effect, FollowSwap):
+            outcome = "done"
+        if isinstance(effect, BeginSwap):
+            self.send_once(effect, refused=outcome in {"failed", "not yet"}, at_once=half_done)
+        elif outcome == "done" or half_done:
             self.obey(effect)
         reply = self.answer(effect, outcome, smoke)
         self.replies.append(reply)
         if not lost:
             self.tell(reply)
 
+    def send_once(self, effect: BeginSwap, *, refused: bool, at_once: bool) -> None:
+        """Do as the engine does: say that it is sent, then send it; what was said is not resent."""
+        if self.rollout.asked or refused:
+            return
+        self.rollout = replace(self.rollout, asked=True)
+        self.swap_lands = True
+        if at_once:
+            self.swap_takes_place()
+
+    def swap_takes_place(self) -> None:
+        """Exchange the builds, if a swap is on its way; a build keeps its proof."""
+        if not self.swap_lands:
+            return
+        self.swap_lands = False
+        self.images = {PRODUCTION: self.images[BLUE], BLUE: self.images[PRODUCTION]}
+        names = {PRODUCTION: BLUE, BLUE: PRODUCTION}
+        self.proved = {names[slot] for slot in self.proved}
+
     def obey(self, effect: Effect) -> None:
         match effect:
+            case PrepareSwap():
+                self.swap_takes_place()  # it looks until nothing can land any more
+                if not self.is_true(effect.goal):
+                    self.routing = Routing()
+            case FollowSwap():
+                self.swap_takes_place()
             case Stage():
                 self.images[effect.slot] = effect.release
                 self.proved.discard(effect.slot)
@@ -217,12 +267,16 @@ class World(RuleBasedStateMachine):
                         ((effect.stable, 100),)  # type: ignore[arg-type]
                     )
                 )
+                if effect.in_place:
+                    self.images[effect.stable] = str(effect.stable_release)
                 if effect.bad is not None and effect.stable_release is not None:
                     self.images[effect.bad] = effect.stable_release
             case _:
                 pass
 
-    def answer(self, effect: Effect, outcome: str, smoke: Smoke) -> Event:
+    def answer(  # noqa: PLR0911 - one answer per kind of effect
+        self, effect: Effect, outcome: str, smoke: Smoke
+    ) -> Event:
         key = effect.key
         if outcome == "failed" and isinstance(effect, Preflight):
             return PreflightFailed(at=self.now, key=key, reasons=("no such image",))
@@ -249,8 +303,35 @@ class World(RuleBasedStateMachine):
                 ready=True,
                 smoke=smoke if complete else Smoke.NOT_RUN,
             )
+        if isinstance(effect, PrepareSwap | BeginSwap | FollowSwap):
+            return self.answer_about_swap(effect, outcome)
         assert isinstance(effect, Stage | Route | Restore | Watch)
         return Done(at=self.now, key=key)
+
+    def answer_about_swap(
+        self, effect: PrepareSwap | BeginSwap | FollowSwap, outcome: str
+    ) -> Event:
+        key = effect.key
+        if isinstance(effect, BeginSwap):
+            return SwapBegun(at=self.now, key=key, token="t")
+        if outcome == "undone" and isinstance(effect, FollowSwap):
+            self.swap_lands = False
+            return SwapUndone(at=self.now, key=key, detail="allocation changed")
+        self.obey(effect)
+        if self.is_true(effect.goal):
+            is_check = isinstance(effect, PrepareSwap)
+            done = Done(at=self.now, key=key)
+            return SwapChecked(at=self.now, key=key, needed=False) if is_check else done
+        if isinstance(effect, FollowSwap):
+            return SwapUndone(at=self.now, key=key, detail="no trace of it")
+        holder = PRODUCTION if effect.goal.back else BLUE
+        if self.images[holder] != NEW:
+            return Failed(at=self.now, key=key, reason="a swap would not help")
+        return SwapChecked(at=self.now, key=key, needed=True)
+
+    def is_true(self, goal: Swapped) -> bool:
+        wanted, other = (BLUE, PRODUCTION) if goal.back else (PRODUCTION, BLUE)
+        return self.images[wanted] == NEW and self.images[other] != NEW
 
     @precondition(lambda self: isinstance(self.rollout.awaiting, Preflight))
     @rule()
@@ -271,6 +352,10 @@ class World(RuleBasedStateMachine):
     def person_speaks(self, command: Any) -> None:
         self.tell(command(at=self.now, by="ann", reason="because"))
 
+    @rule()
+    def alert_fires(self) -> None:
+        self.meets(Alerted)
+
     @rule(wait=st.sampled_from(WAITS))
     def time_passes(self, wait: str) -> None:
         self.wait(wait)
@@ -286,8 +371,9 @@ class World(RuleBasedStateMachine):
     @invariant()
     def the_new_build_never_serves_unproved(self) -> None:
         """Traffic only points where the build in the slot proved itself, or the old build is."""
-        if self.routing.of(BLUE) > 0:
-            assert BLUE in self.proved or self.images[BLUE] == OLD
+        for slot in (PRODUCTION, BLUE):
+            if self.routing.of(slot) > 0:
+                assert slot in self.proved or self.images[slot] == OLD
 
     @invariant()
     def shares_always_add_to_everyone(self) -> None:
@@ -308,7 +394,7 @@ class World(RuleBasedStateMachine):
     def rolled_back_means_stable_serves_everyone_and_the_bad_slot_is_refilled(self) -> None:
         if self.rollout.state is State.ROLLED_BACK and self.rollout.kind is Kind.RELEASE:
             assert self.routing.of(PRODUCTION) == 100
-            assert self.images[BLUE] == OLD
+            assert self.images == {PRODUCTION: OLD, BLUE: OLD}  # a swap that lands late is harmless
 
     @invariant()
     def untouched_means_nothing_was_touched(self) -> None:
@@ -319,8 +405,11 @@ class World(RuleBasedStateMachine):
     @invariant()
     def succeeded_means_the_new_build_serves_everyone(self) -> None:
         if self.rollout.state is State.SUCCEEDED:
-            assert self.routing.of(BLUE) == 100
-            assert self.images[BLUE] == NEW
+            is_swap = self.rollout.spec.strategy.kind is StrategyKind.SWAP
+            serving = PRODUCTION if is_swap else BLUE
+            assert self.routing.of(serving) == 100
+            assert self.images[serving] == NEW
+            assert not self.swap_lands
 
 
 def describe(row: Row[Any]) -> str:
@@ -338,9 +427,15 @@ def check(world: World) -> None:
     world.succeeded_means_the_new_build_serves_everyone()
 
 
-def plan_of(point: ApprovalPoint, expiry: ExpiryAction, *weights: int) -> Any:
+def plan_of(
+    point: ApprovalPoint,
+    expiry: ExpiryAction,
+    *weights: int,
+    kind: StrategyKind = StrategyKind.ROUTE,
+) -> Any:
     return strategy(
         *weights,
+        kind=kind,
         approval=Approval(point=point, on_expiry=expiry),
         hold=Hold(traffic=HeldTraffic.FROZEN, on_expiry=expiry),
     )
@@ -354,26 +449,59 @@ SWEPT = (
     (plan_of(ApprovalPoint.BEFORE_FULL, ExpiryAction.HOLD, 10), Kind.RELEASE),
     (plan_of(ApprovalPoint.BEFORE_FULL, ExpiryAction.ROLL_BACK, 10, 100), Kind.RELEASE),
     (plan_of(ApprovalPoint.NEVER, ExpiryAction.ROLL_BACK, 10), Kind.ROLLBACK),
+    (
+        plan_of(ApprovalPoint.NEVER, ExpiryAction.ROLL_BACK, 10, kind=StrategyKind.SWAP),
+        Kind.RELEASE,
+    ),
+    (plan_of(ApprovalPoint.NEVER, ExpiryAction.ROLL_BACK, kind=StrategyKind.SWAP), Kind.ROLLBACK),
 )
 LONGEST_GOOD_WAY = 13
+SWAP_BEGINS, SWAP_IS_OVER = 7, 16  # moves of the good way; before them both strategies are alike
+PLATFORM_GIVES_UP = ("undone",) * 20
 
 
 def sweep_pairs_of_trouble() -> None:
     """Let every pair of troubles meet every point of the good way."""
     for plan, kind in SWEPT:
-        for good_moves in range(LONGEST_GOOD_WAY):
-            for first in TROUBLES:
-                for second in TROUBLES:
-                    world = World()
-                    troubles = [first, second, "done", "until woken"]
-                    world.start_on(plan, NoEvidence(), kind, good_moves, troubles)
-                    check(world)
+        is_swap = plan.kind is StrategyKind.SWAP
+        way = range(SWAP_BEGINS, SWAP_IS_OVER) if is_swap else range(LONGEST_GOOD_WAY)
+        troubles_met = TROUBLES if is_swap else tuple(t for t in TROUBLES if t != "undone")
+        for good_moves in way:
+            for first, second in product(troubles_met, repeat=2):
+                world = World()
+                troubles = [first, second, "done", "until woken"]
+                world.start_on(plan, NoEvidence(), kind, good_moves, troubles)
+                check(world)
+
+
+def sweep_long_roads_of_swaps() -> None:
+    """Let swaps fail for good from some point on, be refused, and be looked at again."""
+    roads = (
+        PLATFORM_GIVES_UP,
+        (Abort, *PLATFORM_GIVES_UP),
+        (Abort, "failed", "done"),
+        (Abort, "done", "not yet", *("done",) * 5),
+        (Pause, Resume, "done", "done", Abort, *("done",) * 5),
+    )
+    for (plan, kind), good_moves, road in product(SWEPT, range(SWAP_IS_OVER), roads):
+        world = World()
+        world.start_on(plan, NoEvidence(), kind, good_moves, list(road))
+        check(world)
+
+
+def break_preflight() -> None:
+    world = World()
+    world.start_on(strategy(10), NoEvidence(), Kind.RELEASE, 1, [])
+    world.preflight_breaks()
+    check(world)
 
 
 def test_any_order_is_safe_and_every_row_is_taken() -> None:
     """The invariants hold, and the search took every row of the table to say so."""
     TAKEN.clear()
     sweep_pairs_of_trouble()
+    sweep_long_roads_of_swaps()
+    break_preflight()
     run_state_machine_as_test(
         World,
         settings=settings(
