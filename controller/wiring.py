@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from controller.adapters.azure.arm_clients import ArmClients
     from controller.adapters.azure.blobs import BlobEvidence, BlobText
     from controller.adapters.azure.tables import TablesStore
     from controller.ports import (
@@ -238,16 +239,21 @@ class House:
         )
 
     @cached_property
-    def _platform(self) -> TargetPlatform:
-        from controller.adapters.azure.app_service import AppServicePlatform
+    def _arm_clients(self) -> ArmClients:
+        from controller.adapters.azure.arm_clients import ArmClients
 
-        return AppServicePlatform(
+        return ArmClients(
             self._credential,
             arm_endpoint=self.settings.arm_endpoint,
             audience=self.settings.arm_audience,
-            scheme=self.settings.site_scheme,
             connection_options=self._connection_options(),
         )
+
+    @cached_property
+    def _platform(self) -> TargetPlatform:
+        from controller.adapters.azure.app_service import AppServicePlatform
+
+        return AppServicePlatform(self._arm_clients, scheme=self.settings.site_scheme)
 
     @cached_property
     def _prober(self) -> Prober:

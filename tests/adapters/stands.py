@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 from azure.core.credentials import AccessToken
 
 from controller.adapters.azure.app_service import AppServicePlatform
+from controller.adapters.azure.arm_clients import ArmClients
 from controller.adapters.azure.credentials import connection_options
 from controller.adapters.memory.platform import MemoryPlatform
 from controller.adapters.memory.prober import MemoryProber
@@ -146,12 +147,12 @@ class SandboxStand:
     def __init__(self, service: AppService, site: Site, authority: Authority) -> None:
         self.service = service
         self.site = site
-        self.platform = AppServicePlatform(
+        self.clients = ArmClients(
             Credential(),
             arm_endpoint=service.arm_url,
-            scheme="http",
             connection_options=connection_options(authority.ca_file),
         )
+        self.platform = AppServicePlatform(self.clients, scheme="http")
         self.prober = HttpProber()
 
     def writes(self) -> int:
@@ -199,7 +200,7 @@ async def sandbox_stand(directory: Path, *more_images: str) -> AsyncGenerator[Sa
         try:
             yield stand
         finally:
-            await stand.platform.close()
+            await stand.clients.close()
             await stand.prober.close()
     finally:
         await service.stop()

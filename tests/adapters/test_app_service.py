@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from controller.adapters.azure.app_service import AppServicePlatform
+from controller.adapters.azure.arm_clients import ArmClients
 from controller.core.errors import AccessDeniedError, BusyError, PermanentError
 from controller.core.plan import Percent, Routing, split
 from controller.ports import SiteView
@@ -144,25 +145,25 @@ async def test_an_effect_that_lands_late_is_not_taken_for_done(stand: SandboxSta
 async def test_a_token_for_somebody_else_is_refused_with_advice(
     stand: SandboxStand, tmp_path: Path
 ) -> None:
-    platform = AppServicePlatform(
+    clients = ArmClients(
         Credential("https://vault.azure.net"),
         arm_endpoint=stand.service.arm_url,
         connection_options={"connection_verify": str(tmp_path / "tls" / "ca.pem")},
     )
     try:
         with pytest.raises(AccessDeniedError, match="Website Contributor"):
-            await platform.read(TARGET)
+            await AppServicePlatform(clients).read(TARGET)
     finally:
-        await platform.close()
+        await clients.close()
 
 
 async def test_nobody_listening_is_an_outage() -> None:
-    platform = AppServicePlatform(Credential(), arm_endpoint="https://127.0.0.1:9")
+    clients = ArmClients(Credential(), arm_endpoint="https://127.0.0.1:9")
     try:
         with pytest.raises(BusyError, match="did not answer"):
-            await platform.read(TARGET)
+            await AppServicePlatform(clients).read(TARGET)
     finally:
-        await platform.close()
+        await clients.close()
 
 
 async def test_host_names_cost_nothing_once_they_are_known(stand: SandboxStand) -> None:

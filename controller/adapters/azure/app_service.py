@@ -2,21 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.mgmt.web.aio import WebSiteManagementClient
 from azure.mgmt.web.models import Experiments, RampUpRule, SiteConfig
 
 from controller.adapters.azure import pull_access, ramp_rules, release_settings
+from controller.adapters.azure.arm_clients import ArmClients
 from controller.adapters.azure.arm_site import ArmSlot
 from controller.adapters.azure.slot_reader import SlotRead, mode_of, read_slot
 from controller.core.errors import BusyError
 from controller.core.plan import PRODUCTION, Routing, SlotName, Target
 from controller.ports import Hosts, SiteView
 
-_CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 30  # the SDK's own 300 would outlive the handler that waits
 _NO_MIXED_SWAP: Final = (
     "The slots hold their images in different ways ({}). A swap exchanges linuxFxVersion; that "
     "site containers go with it is documented nowhere, so a slot could end without an image. Let "
@@ -28,36 +25,14 @@ class AppServicePlatform:
     """Drives App Service through Resource Manager. Never sleeps and never repeats a request.
 
     Args:
-        credential: needs the role Website Contributor on each site.
-        arm_endpoint: Resource Manager of the cloud in use.
-        audience: whom its tokens are for.
+        clients: of Resource Manager; whoever made them closes them.
         scheme: of the sites' own host names; https but for a sandbox.
-        connection_options: keywords of the SDK's client, such as ``connection_verify`` or
-            ``transport`` (see `credentials.connection_options`).
     """
 
-    def __init__(
-        self,
-        credential: AsyncTokenCredential,
-        *,
-        arm_endpoint: str = "https://management.azure.com",
-        audience: str = "https://management.azure.com",
-        scheme: str = "https",
-        connection_options: Mapping[str, Any] = {},
-    ) -> None:
-        self._credential = credential
-        self._arm_endpoint = arm_endpoint
-        self._audience = audience
+    def __init__(self, clients: ArmClients, *, scheme: str = "https") -> None:
+        self._clients = clients
         self._scheme = scheme
-        self._connection_options = connection_options
-        self._clients: dict[str, WebSiteManagementClient] = {}
         self._hosts: dict[str, Hosts] = {}
-
-    async def close(self) -> None:
-        """Close every connection."""
-        clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            await client.close()
 
     async def hosts(self, target: Target) -> Hosts:
         """See `Addresses`. Kept for the life of this object; `read` and `route` look again."""
@@ -173,25 +148,7 @@ class AppServicePlatform:
         return known
 
     def _slot(self, target: Target, name: SlotName) -> ArmSlot:
-        client = self._clients.get(target.subscription)
-        if client is None:
-            options: dict[str, Any] = {
-                "connection_timeout": _CONNECT_SECONDS,
-                "read_timeout": _READ_SECONDS,
-                **self._connection_options,
-                # The SDK repeats POST and PATCH after a 5xx, and anything after Retry-After. Only
-                # the engine may repeat: it reads the world before it acts again.
-                "retry_total": 0,
-            }
-            client = WebSiteManagementClient(
-                self._credential,
-                target.subscription,
-                base_url=self._arm_endpoint,
-                credential_scopes=[f"{self._audience.rstrip('/')}/.default"],
-                **options,
-            )
-            self._clients[target.subscription] = client
-        return ArmSlot(client.web_apps, target, name)
+        return self._clients.slot(target, name)
 
 
 def _slots_of(target: Target) -> tuple[SlotName, ...]:
