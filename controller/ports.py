@@ -62,6 +62,7 @@ class SiteView:
     sticky_names: frozenset[str]
     problems: tuple[str, ...] = ()  # what makes it unfit: Windows, code app, foreign rules, ...
     warnings: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()  # speaks against a new build, but must not stop a way back
     swap_problems: tuple[str, ...] = ()  # what makes it unfit for swaps only
 
 
@@ -497,6 +498,19 @@ class Secrets(Protocol):
 
         Raises:
             TransientError: the vault cannot be reached.
+        """
+        ...
+
+
+class Callers(Protocol):
+    """Knows by its token who calls."""
+
+    async def check(self, token: str) -> str:
+        """Return the application that *token* was issued to.
+
+        Raises:
+            CallerRefusedError: it is forged, expired, or not for us, or not by one we expect.
+            TransientError: the issuer's keys cannot be had now.
         """
         ...
 

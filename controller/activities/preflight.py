@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from controller.activities import references
+from controller.activities import fitness, references
 from controller.activities.proof import short
 from controller.activities.replies import answering
 from controller.core.effects import Preflight
@@ -77,6 +77,9 @@ class _Examination:
         view = await self.platform.read(self.effect.target)
         self.found.reasons.extend(view.problems)
         self.found.warnings.extend(view.warnings)
+        self._object(view.objections)
+        if self.effect.is_swap:
+            self._object(view.swap_problems)
         self._heed_alerts()
         active = PRODUCTION if self.effect.is_swap else view.routing.leader
         stable = view.slots[active]
@@ -115,6 +118,11 @@ class _Examination:
             for alert in self.effect.firing
         )
 
+    def _object(self, objections: tuple[str, ...]) -> None:
+        """Hold against a new build what must not keep anybody from going back."""
+        found = self.found
+        (found.warnings if self.effect.is_way_back else found.reasons).extend(objections)
+
     def _failed(self) -> Reply:
         reasons = tuple(dict.fromkeys(self.found.reasons))
         return PreflightFailed(at=self.clock.now(), key=self.effect.key, reasons=reasons)
@@ -146,8 +154,12 @@ class _Examination:
             self._compare_slots(stable, view.slots[idle])
 
     def _compare_slots(self, stable: SlotView, idle: SlotView) -> None:
-        if not idle.running:
-            self.found.reasons.append(f"Slot {idle.name} is stopped. Start it, then retry.")
+        effect = self.effect
+        fit = fitness.of_slot_to_fill(idle, references.parse(effect.image).registry, effect)
+        self.found.reasons.extend(fit.reasons)
+        self.found.warnings.extend(fit.warnings)
+        checks = (fitness.health_check_warning(s, effect.readiness_path) for s in (stable, idle))
+        self.found.warnings.extend(each for each in checks if each)
         missing = sorted(stable.setting_names - idle.setting_names - _WRITTEN_BY_STAGE)
         if missing:
             self.found.warnings.append(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 DOCKER_HUB: Final = "docker.io"
+_HUB_NAMES: Final = frozenset({"index.docker.io", "registry-1.docker.io"})  # portals write these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,9 @@ def parse(text: str) -> Reference:
     if slash and ("." in head or ":" in head or head == "localhost"):
         registry, path = head.lower(), rest
     else:
-        registry, path = DOCKER_HUB, name if slash else f"library/{name}"
+        registry, path = DOCKER_HUB, name
+    if registry in _HUB_NAMES or registry == DOCKER_HUB:
+        registry, path = DOCKER_HUB, path if "/" in path else f"library/{path}"
     repository, _, tag = path.partition(":")
     if digest:
         return Reference(registry=registry, repository=repository, digest=digest)

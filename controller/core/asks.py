@@ -54,6 +54,8 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         preferred=r.preferred,
         is_way_back=r.kind is Kind.ROLLBACK,
         identity=r.spec.health.identity,
+        readiness_path=r.spec.health.readiness_path,
+        warming=r.spec.deadlines.warming,
         is_swap=is_swap(r),
         tag=r.image.tag,
         override=r.override,

@@ -32,6 +32,8 @@ class Preflight:
     identity: Identity = field(
         default_factory=Identity
     )  # how the build proves itself, for the weaker-proof warning
+    readiness_path: str | None = None  # what proves readiness, to compare the platform's own with
+    warming: timedelta | None = None  # how long a build may take to become ready
     name: Literal["preflight"] = "preflight"
 
 

@@ -213,7 +213,8 @@ async def test_rules_that_move_by_themselves_are_a_problem_and_fractions_a_warni
 
     assert view.routing == TEN
     assert len(view.warnings) == 1
-    assert "moves by itself" in view.problems[0]
+    assert "moves by itself" in view.objections[0]
+    assert view.problems == ()
     await stand.platform.route(TARGET, TEN, request_id="r/1")
     written = stand.site.production.config["experiments"]["rampUpRules"]
     assert written == [rule("blue", blue, 10.0)]

@@ -77,6 +77,7 @@ class AppServicePlatform:
                 *pull_access.network_differences({slot.view.name: slot.parts for slot in slots}),
                 *([f"the slots hold their images in different ways ({mixed})"] if mixed else []),
             ),
+            objections=(*(each for slot in slots for each in slot.objections), *split.objections),
             swap_problems=(_NO_MIXED_SWAP.format(mixed),) if mixed else (),
         )
 

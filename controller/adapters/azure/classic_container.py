@@ -22,7 +22,7 @@ class ClassicContainer:
         """See `ImageMode`. The configuration that is there already says it all."""
         read = pull_access.of_site(parts)
         image = image_of(parts.configuration.linux_fx_version)
-        return ImageRead(image=image, pull=read.access, problems=read.problems)
+        return ImageRead(image=image, pull=read.access, objections=read.problems)
 
     async def put(
         self,

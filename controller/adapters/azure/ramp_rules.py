@@ -18,6 +18,7 @@ class RulesRead:
 
     routing: Routing
     problems: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()  # against a new build; going back replaces the rules anyway
     warnings: tuple[str, ...] = ()
 
 
@@ -30,24 +31,12 @@ def read_rules(rules: Sequence[RampUpRule], hosts: Hosts) -> RulesRead:
         percent = rule.reroute_percentage or 0.0
         slot = _slot_of(rule, hosts)
         if slot is None:
-            where = rule.action_host_name or rule.name
-            if percent == 0:
-                warnings.append(f"a ramp-up rule of 0 % names {where}; Slipway removes it")
-                continue
-            problems.append(
-                f"A ramp-up rule sends {percent:g} % to {where}, which is none of the app's slots. "
-                "Remove the rule, or add the slot."
-            )
+            (problems if percent else warnings).append(_foreign(rule, percent))
             continue
         if (rule.action_host_name or "").lower() != hosts[slot].lower():
             warnings.append(
                 f"the rule for {slot} names host {rule.action_host_name!r}, not {hosts[slot]!r}; "
                 "Slipway corrects it"
-            )
-        if _ramps(rule):
-            problems.append(
-                f"The ramp-up rule for {slot} moves by itself (changeStep), so nobody could say "
-                "who gets which build. Clear it: az webapp traffic-routing clear."
             )
         shares[slot] = shares.get(slot, 0.0) + percent
     warnings += [
@@ -55,20 +44,36 @@ def read_rules(rules: Sequence[RampUpRule], hosts: Hosts) -> RulesRead:
         for slot, percent in shares.items()
         if percent != int(percent)
     ]
-    return _checked(shares, problems, warnings)
-
-
-def _checked(
-    shares: Mapping[SlotName, float], problems: list[str], warnings: list[str]
-) -> RulesRead:
+    objections = [_moving(rule) for rule in rules if _ramps(rule)]
     total = sum(shares.values())
     if total > ALL or any(percent < 0 for percent in shares.values()):
         said = ", ".join(f"{slot} {percent:g} %" for slot, percent in shares.items())
         problems.append(f"The ramp-up rules do not add up: {said}. Clear them.")
-        return RulesRead(Routing(), tuple(problems), tuple(warnings))
-    whole = tuple((slot, Percent(math.floor(percent))) for slot, percent in shares.items())
-    routing = Routing(tuple((slot, percent) for slot, percent in whole if percent > 0))
-    return RulesRead(routing, tuple(problems), tuple(warnings))
+        shares = {}
+    whole = ((slot, Percent(math.floor(percent))) for slot, percent in shares.items())
+    return RulesRead(
+        Routing(tuple((slot, percent) for slot, percent in whole if percent > 0)),
+        problems=tuple(problems),
+        objections=tuple(objections),
+        warnings=tuple(warnings),
+    )
+
+
+def _foreign(rule: RampUpRule, percent: float) -> str:
+    where = rule.action_host_name or rule.name
+    if not percent:
+        return f"a ramp-up rule of 0 % names {where}, none of the app's slots; Slipway removes it"
+    return (
+        f"A ramp-up rule sends {percent:g} % to {where}, which is none of the app's slots. "
+        "Remove the rule, or add the slot."
+    )
+
+
+def _moving(rule: RampUpRule) -> str:
+    return (
+        f"The ramp-up rule for {rule.name} moves by itself (changeStep), so nobody could say who "
+        "gets which build. Clear it: az webapp traffic-routing clear."
+    )
 
 
 def rules_for(routing: Routing, hosts: Hosts) -> list[RampUpRule]:

@@ -74,17 +74,16 @@ class SiteContainers:
             return ImageRead(image=None, problems=(_not_one(mains),))
         main = mains[0]
         access = pull_access.of_container(parts, main.properties)
-        problems = list(access.problems)
         misled = main.misled()
-        if misled:
-            problems.append(
-                f"maps {misled} in its main container {main.name!r}, so the build cannot learn "
-                "who it is. Remove that environment variable."
-            )
+        problem = (
+            f"maps {misled} in its main container {main.name!r}, so the build cannot learn who it "
+            "is. Remove that environment variable."
+        )
         return ImageRead(
             image=str(main.properties.image or "") or None,
             pull=access.access,
-            problems=tuple(problems),
+            problems=(problem,) if misled else (),
+            objections=access.problems,
             warnings=_warnings(parts.settings),
         )
 

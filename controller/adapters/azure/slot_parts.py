@@ -32,6 +32,7 @@ class ImageRead:
     image: str | None
     pull: PullAccess | None = None
     problems: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()  # against a new build; none against going back
     warnings: tuple[str, ...] = ()
 
 

@@ -34,6 +34,7 @@ class SlotRead:
     parts: SlotParts
     mode: str  # where its image stands
     problems: tuple[str, ...]
+    objections: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -63,6 +64,7 @@ async def read_slot(calls: ArmSlot, name: SlotName) -> SlotRead:
         parts=parts,
         mode=mode.name,
         problems=tuple(f"Slot {name} {each}" for each in problems),
+        objections=tuple(f"Slot {name} {each}" for each in image.objections),
         warnings=tuple(f"slot {name} {each}" for each in warnings),
     )
 
