@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
-from controller.core.effects import CheckReady, EffectKey, Preflight
+from controller.core.effects import (
+    BeginSwap,
+    CheckReady,
+    EffectKey,
+    FollowSwap,
+    Preflight,
+    PrepareSwap,
+)
 from controller.core.events import (
+    Alerted,
     Done,
     Event,
     Failed,
@@ -18,6 +26,9 @@ from controller.core.events import (
     PreflightPassed,
     ReadyChecked,
     Smoke,
+    SwapBegun,
+    SwapChecked,
+    SwapUndone,
     Tick,
 )
 from controller.core.machine import decide
@@ -31,6 +42,7 @@ from controller.core.plan import (
     Hold,
     NoEvidence,
     NoEvidenceAction,
+    StrategyKind,
 )
 from tests.core.build import BLUE, MINUTE, SECOND, T0, rollout, spec, strategy
 
@@ -54,6 +66,13 @@ PLANS = [
     for weights in ((), (10, 100))
     for hold in HOLDS
     for approval in APPROVALS
+] + [
+    pytest.param(
+        strategy(*weights, bake=MINUTE, hold=hold, kind=StrategyKind.SWAP),
+        id=f"swap-{weights}-{hold.traffic}-{hold.on_expiry}",
+    )
+    for weights in ((), (10,))
+    for hold in HOLDS
 ]
 
 
@@ -63,6 +82,7 @@ def facts(r: Rollout) -> Iterable[Event]:
         yield Judged(at=T0, label=label, reason="said so", judge="test/1")
     yield Tick(at=r.wake_at or T0)
     yield Tick(at=DEADLINE)
+    yield Alerted(at=T0, rule="errors", detail="it burns")
     if r.awaiting is None:
         return
     yield Done(at=T0, key=KEY)
@@ -72,9 +92,21 @@ def facts(r: Rollout) -> Iterable[Event]:
         yield PreflightPassed(
             at=T0, key=KEY, active=PRODUCTION, idle=BLUE, stable_image="i", stable_release="1"
         )
+    yield from swap_facts(r)
     if isinstance(r.awaiting, CheckReady):
         for ready, smoke in ((True, Smoke.PASSED), (True, Smoke.FAILED), (False, Smoke.NOT_RUN)):
             yield ReadyChecked(at=T0, key=KEY, ready=ready, smoke=smoke)
+
+
+def swap_facts(r: Rollout) -> Iterable[Event]:
+    if isinstance(r.awaiting, PrepareSwap):
+        yield SwapChecked(at=T0, key=KEY, needed=True)
+        yield SwapChecked(at=T0, key=KEY, needed=False)
+    if isinstance(r.awaiting, BeginSwap):
+        yield SwapBegun(at=T0, key=KEY, token="t")
+        yield SwapBegun(at=T0, key=KEY, token=None)
+    if isinstance(r.awaiting, FollowSwap):
+        yield SwapUndone(at=T0, key=KEY, detail="allocation changed")
 
 
 def timeless(r: Rollout) -> Rollout:
