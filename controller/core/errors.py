@@ -68,6 +68,12 @@ class UnknownRolloutError(SlipwayError):
     code = "SW303"
 
 
+class CallerRefusedError(SlipwayError):
+    """A request whose token is forged, expired, or not meant for us. Nothing was changed."""
+
+    code = "SW309"
+
+
 class ConfigurationError(SlipwayError):
     """apps.yaml or a setting is wrong."""
 
