@@ -16,6 +16,7 @@ class Fitness:
     """What was found of one slot."""
 
     reasons: list[str] = field(default_factory=list[str])
+    objections: list[str] = field(default_factory=list[str])  # against a new build, not a way back
     warnings: list[str] = field(default_factory=list[str])
 
 
@@ -67,7 +68,7 @@ def _judge_closed(name: str, means: PullMeans, registry: str, found: Fitness) ->
             f"slot {name} pulls without a name: it works only while {registry} allows that"
         )
     elif means is PullMeans.NOTHING:
-        found.reasons.append(
+        found.objections.append(
             f"Slot {name} has nothing to pull from {registry} with. Give it a managed identity "
             "with AcrPull and set acrUseManagedIdentityCreds; where the registry allows anonymous "
             f"pull, say so by the setting DOCKER_REGISTRY_SERVER_URL=https://{registry}."

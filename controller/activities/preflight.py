@@ -1,6 +1,6 @@
 """PREFLIGHT: can this rollout start, and between which slots? Nothing is touched here."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -118,7 +118,7 @@ class _Examination:
             for alert in self.effect.firing
         )
 
-    def _object(self, objections: tuple[str, ...]) -> None:
+    def _object(self, objections: Sequence[str]) -> None:
         """Hold against a new build what must not keep anybody from going back."""
         found = self.found
         (found.warnings if self.effect.is_way_back else found.reasons).extend(objections)
@@ -157,6 +157,7 @@ class _Examination:
         effect = self.effect
         fit = fitness.of_slot_to_fill(idle, references.parse(effect.image).registry, effect)
         self.found.reasons.extend(fit.reasons)
+        self._object(fit.objections)
         self.found.warnings.extend(fit.warnings)
         checks = (fitness.health_check_warning(s, effect.readiness_path) for s in (stable, idle))
         self.found.warnings.extend(each for each in checks if each)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sandbox.app_service import errors
 from sandbox.app_service.errors import Json
 from sandbox.app_service.exchange import Call, Reply
-from sandbox.app_service.platform import Site, Slot
+from sandbox.app_service.platform import Site, Slot, merged
 
 
 def render_site(call: Call, slot: Slot) -> Json:
@@ -13,13 +13,14 @@ def render_site(call: Call, slot: Slot) -> Json:
     site = call.site
     named = not slot.is_production
     full_name = f"{site.name}({slot.name})" if named else site.name
-    return {
+    shown: Json = {
         "id": f"{call.site_id}/slots/{slot.name}" if named else call.site_id,
         "name": f"{site.name}/{slot.name}" if named else site.name,
         "type": "Microsoft.Web/sites/slots" if named else "Microsoft.Web/sites",
         "kind": "app,linux,container",
         "location": "West Europe",
         "tags": {},
+        "identity": slot.identity,
         "properties": {
             "name": full_name,
             "state": slot.state,
@@ -46,6 +47,7 @@ def render_site(call: Call, slot: Slot) -> Json:
             "lastModifiedTimeUtc": datetime.now(UTC).isoformat(),
         },
     }
+    return merged(shown, slot.shown)
 
 
 async def get_site(call: Call) -> Reply:
@@ -55,17 +57,22 @@ async def get_site(call: Call) -> Reply:
 
 async def list_slots(call: Call) -> Reply:
     """GET .../slots: the named slots only, in pages."""
+    return Reply(
+        body=_page(call, "slots", [render_site(call, slot) for slot in call.site.named_slots])
+    )
+
+
+def _page(call: Call, kind: str, items: list[Json]) -> Json:
+    """Return the page that is asked for, with the address of the next one."""
     size = call.provider.page_size
     first = int(call.query.get("$skipToken", "0"))
-    slots = call.site.named_slots
-    page: Json = {"value": [render_site(call, slot) for slot in slots[first : first + size]]}
-    page["nextLink"] = None
-    if first + size < len(slots):
+    page: Json = {"value": items[first : first + size], "nextLink": None}
+    if first + size < len(items):
         version = call.query["api-version"]
         page["nextLink"] = (
-            f"{call.base_url}{call.site_id}/slots?api-version={version}&$skipToken={first + size}"
+            f"{call.base_url}{call.slot_id}/{kind}?api-version={version}&$skipToken={first + size}"
         )
-    return Reply(body=page)
+    return page
 
 
 async def start(call: Call) -> Reply:
@@ -84,8 +91,12 @@ async def restart(call: Call) -> Reply:
 
 
 async def list_instances(call: Call) -> Reply:
-    """GET .../instances: the sandbox's plan has one machine."""
-    return Reply(body={"value": [_render_instance(call)], "nextLink": None})
+    """GET .../instances, in pages: one machine that is real, others that a test speaks of."""
+    instances = [_render_instance(call)]
+    for number, state in enumerate(call.slot.more_instances):
+        name = f"{call.site.instance_id[:-4]}{number:04x}"
+        instances.append({"name": name, "properties": {"state": state}})
+    return Reply(body=_page(call, "instances", instances))
 
 
 async def get_instance(call: Call) -> Reply:

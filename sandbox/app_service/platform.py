@@ -67,10 +67,14 @@ class Slot:
         self.site = site
         self.name = name
         self.host = host
+        self.address = host  # "127.0.0.1:port", also where the host is a name that Azure makes
         self.config: Json = default_config()
         self.app_settings: dict[str, str] = {}
         self.containers: dict[str, Json] = {}  # sitecontainers, by name
         self.enabled = True
+        self.identity: Json | None = None  # its managed identities; they stay with the slot
+        self.shown: Json = {}  # what its resource says instead: usageState, kind, ...
+        self.more_instances: list[str] = []  # states of instances beside the first
         self.swap_status: Json | None = None
         self.prepared: tuple[str, str] | None = None  # (source, target) of a swap with preview
         self.borrowed_settings: dict[str, str] | None = None  # the target's sticky ones, applied

@@ -9,6 +9,7 @@ from sandbox.app_service.arm import Arm, ArmRequest
 from sandbox.app_service.errors import Json
 from sandbox.app_service.faults import ArmFaults
 from sandbox.app_service.front_door import FrontDoor, FrontDoorOptions, Listener
+from sandbox.app_service.host_names import HostNames
 from sandbox.app_service.images import ImagePuller, RegistryPuller
 from sandbox.app_service.platform import PRODUCTION, SITE_CONTAINERS, Site, Slot
 from sandbox.app_service.routing import AbsentRuleCookie
@@ -89,11 +90,14 @@ class AppService:
         settings: Mapping[str, str],
         slot_image: str | None = None,
         site_containers: bool = False,
+        host_names: HostNames | None = None,
     ) -> Site:
         """Make a site with production and *slots*, and wait until each answers its start ping.
 
         *image* is a reference without "DOCKER|"; *slot_image* is for the named slots, if theirs is
         another. With *site_containers* the image stands in a sitecontainer called "main".
+        With *host_names* slots are known by names as Azure makes them. No resolver knows those:
+        requests still go to the ports, at `Slot.address`.
 
         Raises:
             SiteStartError: a slot did not start.
@@ -107,7 +111,10 @@ class AppService:
             resource_group=resource_group,
             name=name,
             puller=self._puller,
-            hosts={slot: listener.host for slot, listener in listeners.items()},
+            hosts={
+                slot: host_names(name, slot) if host_names else listener.host
+                for slot, listener in listeners.items()
+            },
             dice=self._dice,
             apply_later=self._apply_later,
         )
@@ -117,6 +124,7 @@ class AppService:
             reference = image if slot.is_production else slot_image or image
             slot.app_settings = dict(settings)
             slot.apply_config(_image_config(slot, reference, site_containers=site_containers))
+            slot.address = listeners[slot.name].host
             listeners[slot.name].handler = door.handler_for(slot)
         await _wait_for_start(site)
         return site
