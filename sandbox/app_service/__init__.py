@@ -6,6 +6,7 @@ from sandbox.app_service.faults import ArmFaults
 from sandbox.app_service.images import Image, ImagePuller, ImagePullError, RegistryPuller
 from sandbox.app_service.platform import Site, Slot
 from sandbox.app_service.service import AppService, SiteStartError
+from sandbox.app_service.swap_weather import SwapWeather
 from sandbox.app_service.traffic import Answer, Failure, Traffic
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Site",
     "SiteStartError",
     "Slot",
+    "SwapWeather",
     "Traffic",
 ]

@@ -16,11 +16,12 @@ from typing import Any, cast
 from aiohttp import web
 
 from sandbox import tokens
-from sandbox.app_service import arm_config, arm_sites, arm_swaps, errors
+from sandbox.app_service import arm_config, arm_sites, arm_swaps, errors, swap
 from sandbox.app_service.errors import ArmError, Json
 from sandbox.app_service.exchange import Call, Provider, Reply
 from sandbox.app_service.faults import ArmFaults, Effect, Fault
 from sandbox.app_service.platform import PRODUCTION, Site, Slot
+from sandbox.app_service.swap_weather import FINE, SwapWeather
 
 _AUDIENCE = "https://management.azure.com"
 _LOG_LENGTH = 100_000
@@ -113,6 +114,12 @@ class Arm:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def begin_swap(self, source: Slot, target: Slot, weather: SwapWeather) -> swap.Operation:
+        """Begin a swap that nobody asked of this server: a person's, in the portal."""
+        operation = self.provider.reserve(source.site)
+        arm_swaps.begin(self.provider, operation, source, target, weather)
+        return operation
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         fault: Fault | None = None
         body: Json = {}
@@ -134,7 +141,9 @@ class Arm:
             if fault.answer is not None:
                 raise fault.answer
             return Reply()
-        reply = await self._operate(request, body, None if fault is None else fault.outcome)
+        if fault is not None and fault.meanwhile is not None:
+            fault.meanwhile()
+        reply = await self._operate(request, body, FINE if fault is None else fault.weather)
         if reply.effect is not None:
             if fault is not None and fault.effect is Effect.LATE:
                 self.provider.spawn(_later(fault.late_seconds, reply.effect))
@@ -144,7 +153,7 @@ class Arm:
             raise fault.answer
         return reply
 
-    async def _operate(self, request: web.Request, body: Json, outcome: ArmError | None) -> Reply:
+    async def _operate(self, request: web.Request, body: Json, weather: SwapWeather) -> Reply:
         found = _PATH.match(request.path)
         if found is None:
             raise errors.not_found(f"resource {request.path}")
@@ -159,7 +168,7 @@ class Arm:
             query=dict(request.query),
             body=body,
             base_url=f"{request.scheme}://{request.host}",
-            outcome=outcome,
+            weather=weather,
         )
         return await route.operation(call)
 

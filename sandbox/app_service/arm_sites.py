@@ -43,7 +43,7 @@ def render_site(call: Call, slot: Slot) -> Json:
             },
             "slotSwapStatus": slot.swap_status,
             "targetSwapSlot": None if slot.prepared is None else slot.prepared[1],
-            "inProgressOperationId": None,
+            "inProgressOperationId": call.provider.operation_on(slot),
             "lastModifiedTimeUtc": datetime.now(UTC).isoformat(),
         },
     }

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from sandbox.app_service import errors, swap
 from sandbox.app_service.arm_sites import render_site, slot_named
 from sandbox.app_service.errors import Json
-from sandbox.app_service.exchange import Call, Reply
+from sandbox.app_service.exchange import Call, Provider, Reply
 from sandbox.app_service.platform import SWAPPED_CONFIG, Site, Slot
+from sandbox.app_service.swap_weather import SwapWeather
 
 
 def _target(call: Call) -> Slot:
@@ -23,8 +24,7 @@ def _require_swappable(call: Call, target: Slot) -> None:
     """A slot prepared for *this* swap may go on with it; for any other it is locked."""
     site, pair = call.site, (call.slot.name, target.name)
     faults = call.provider.faults
-    if site.operation is not None or faults.is_busy(site.name):
-        raise errors.operation_in_progress(site.name, call.slot.name)
+    call.require_idle()
     for slot in (call.slot, target):
         if slot.prepared not in (None, pair) or faults.is_prepared(site.name, slot.name):
             raise errors.prepared_for_swap()
@@ -42,13 +42,27 @@ async def swap_slots(call: Call) -> Reply:
                 "is stopped."
             )
     operation = call.provider.reserve(call.site)
-    ending = call.outcome
 
     def effect() -> None:
-        call.site.operation = (source.name, target.name)
-        call.provider.spawn(swap.run(operation, source, target, ending=ending))
+        begin(call.provider, operation, source, target, call.weather)
 
     return _accepted(call, operation, effect)
+
+
+def begin(
+    provider: Provider,
+    operation: swap.Operation,
+    source: Slot,
+    target: Slot,
+    weather: SwapWeather,
+) -> None:
+    """Let the swap run beside the requests."""
+
+    def lock(slot: Slot) -> None:
+        provider.faults.prepare_for_swap(slot.site.name, slot.name)
+
+    if swap.claim(operation, source, target):
+        provider.spawn(swap.run(operation, source, target, weather, lock=lock))
 
 
 async def get_operation_result(call: Call) -> Reply:
@@ -84,6 +98,7 @@ async def apply_slot_configuration(call: Call) -> Reply:
 async def reset_slot_configuration(call: Call) -> Reply:
     """POST .../resetSlotConfig: unlocks this slot; the other one keeps its lock."""
     faults, slot = call.provider.faults, call.slot
+    call.require_idle()
 
     def effect() -> None:
         faults.reset(slot.site.name, slot.name)

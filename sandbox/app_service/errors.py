@@ -89,13 +89,14 @@ def bad_request(message: str) -> ArmError:
     return ArmError(400, "BadRequest", message, legacy=True)
 
 
-def operation_in_progress(site: str, slot: str, name: str = "SwapSiteSlots") -> ArmError:
-    """Another operation holds the site."""
+def operation_in_progress(site: str, slot: str, operation: str | None = None) -> ArmError:
+    """Another operation holds the site; *operation* is its id."""
     return ArmError(
         409,
         "Conflict",
         "Cannot modify this site because another operation is in progress. Details: "
-        f"Id: {uuid.uuid4()}, OperationName: {name}, SiteName: {site}, SlotName: {slot}, "
+        f"Id: {operation or uuid.uuid4()}, OperationName: SwapSiteSlots, SiteName: {site}, "
+        f"SlotName: {slot}, "
         "ServerFarmName: , GeoOperationId: (null)",
         legacy=True,
     )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.app_service import errors
-from sandbox.app_service.errors import ArmError, Json
+from sandbox.app_service.errors import Json
 from sandbox.app_service.faults import ArmFaults
 from sandbox.app_service.platform import Site, Slot
 from sandbox.app_service.swap import Operation
+from sandbox.app_service.swap_weather import FINE, SwapWeather
 
 
 @dataclass(slots=True)
@@ -28,6 +29,13 @@ class Provider:
         operation = Operation(id=str(uuid.uuid4()), site=site)
         self.operations[operation.id] = operation
         return operation
+
+    def operation_on(self, slot: Slot) -> str | None:
+        """Return the id of the operation that the slot shows, whoever began it."""
+        running = slot.site.operation
+        if running is not None:
+            return running.id if slot.name in running.slots else None
+        return self.faults.busy_with(slot.site.name)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run *work* beside the requests; `stop` of the server ends it."""
@@ -48,7 +56,7 @@ class Call:
     query: Mapping[str, str]
     body: Json
     base_url: str
-    outcome: ArmError | None = None  # a fault's will for the long-running operation
+    weather: SwapWeather = FINE  # what a swap that is begun now will meet
 
     @property
     def site_id(self) -> str:
@@ -70,11 +78,17 @@ class Call:
         properties: Json = self.body.get("properties") or {}
         return properties
 
+    def require_idle(self) -> None:
+        """Refuse what cannot be while an operation holds any slot of the site."""
+        running, site = self.site.operation, self.site.name
+        holder = self.provider.faults.busy_with(site) if running is None else running.id
+        if holder is not None:
+            raise errors.operation_in_progress(site, self.slot.name, holder)
+
     def require_changeable(self) -> None:
         """Refuse what would change a slot that an operation or a prepared swap holds."""
         faults, site, slot = self.provider.faults, self.site, self.slot
-        if site.operation is not None or faults.is_busy(site.name):
-            raise errors.operation_in_progress(site.name, slot.name)
+        self.require_idle()
         if slot.prepared is not None or faults.is_prepared(site.name, slot.name):
             raise errors.prepared_for_swap()
 

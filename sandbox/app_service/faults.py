@@ -2,10 +2,13 @@
 
 import re
 import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox.app_service.errors import ArmError, allocation_changed, throttled
+from sandbox.app_service.swap_weather import FINE, SwapWeather
 
 
 class Effect(StrEnum):
@@ -28,7 +31,8 @@ class Fault:
     lose_answer: bool = False  # the connection closes without an answer
     delay_seconds: float = 0.0  # before anything is done
     late_seconds: float = 0.0  # from the answer to the effect, when LATE
-    outcome: ArmError | None = None  # how the long-running operation ends
+    weather: SwapWeather = FINE  # what a swap that is begun by the request will meet
+    meanwhile: Callable[[], object] | None = None  # what somebody else does just before
 
     def matches(self, request: str) -> bool:
         """Tell whether this fault strikes the request "METHOD /path"."""
@@ -46,7 +50,7 @@ class ArmFaults:
         self.routing_delay_seconds = 0.0
         """From a write of ramp-up rules to the moment when the front door obeys them."""
         self._faults: list[Fault] = []
-        self._busy_until: dict[str, float] = {}
+        self._busy: dict[str, tuple[float, str]] = {}  # by site: until when, and its id
         self._prepared: set[tuple[str, str]] = set()
 
     def refuse(self, pattern: str, error: ArmError, *, count: int | None = 1) -> Fault:
@@ -81,20 +85,40 @@ class ArmFaults:
 
     def fail_operation(self, pattern: str, error: ArmError, *, count: int | None = 1) -> Fault:
         """Accept a swap with 202, then let its polling end in *error*, nothing swapped."""
-        return self._add("failed operation", pattern, count, outcome=error)
+        return self._add("failed operation", pattern, count, weather=SwapWeather(error=error))
 
     def allocation_changed(self, site: str, slot: str, *, count: int | None = 1) -> Fault:
         """Let the next swap of *site* end in 400 "allocation of VM instances has changed"."""
-        pattern = rf"^POST .*/sites/{re.escape(site)}(/slots/[^/]+)?/slotsswap$"
-        return self.fail_operation(pattern, allocation_changed(site, slot), count=count)
+        weather = SwapWeather(error=allocation_changed(site, slot))
+        return self.next_swap(site, weather, count=count)
+
+    def next_swap(self, site: str, weather: SwapWeather, *, count: int | None = 1) -> Fault:
+        """Let the next swap of *site* that is asked for meet *weather*."""
+        return self._add(
+            "swap weather",
+            rf"^POST .*/sites/{re.escape(site)}(/slots/[^/]+)?/slotsswap$",
+            count,
+            effect=Effect.LATE if weather.begins_after_seconds else Effect.KEPT,
+            late_seconds=weather.begins_after_seconds,
+            answer=weather.answer,
+            lose_answer=weather.lose_answer,
+            weather=weather,
+        )
+
+    def meanwhile(
+        self, pattern: str, action: Callable[[], object], *, count: int | None = 1
+    ) -> Fault:
+        """Let somebody else do *action* just before the request is handled as ever."""
+        return self._add("somebody else first", pattern, count, meanwhile=action)
 
     def busy(self, site: str, seconds: float) -> None:
-        """Refuse every change of *site* with 409 "another operation" for *seconds*."""
-        self._busy_until[site.lower()] = time.monotonic() + seconds
+        """Let an operation hold *site* for *seconds*: every change is refused with 409."""
+        self._busy[site.lower()] = (time.monotonic() + seconds, str(uuid.uuid4()))
 
-    def is_busy(self, site: str) -> bool:
-        """Tell whether `busy` still holds *site*."""
-        return time.monotonic() < self._busy_until.get(site.lower(), 0.0)
+    def busy_with(self, site: str) -> str | None:
+        """Return the id of the operation by which `busy` still holds *site*."""
+        until, operation = self._busy.get(site.lower(), (0.0, None))
+        return operation if time.monotonic() < until else None
 
     def prepare_for_swap(self, site: str, slot: str = "production") -> None:
         """Refuse changes of the slot with 409 "prepared for swap" until resetSlotConfig."""
@@ -111,7 +135,7 @@ class ArmFaults:
     def clear(self) -> None:
         """Let the sun shine."""
         self._faults.clear()
-        self._busy_until.clear()
+        self._busy.clear()
         self._prepared.clear()
         self.routing_delay_seconds = 0.0
 
@@ -135,7 +159,8 @@ class ArmFaults:
         lose_answer: bool = False,
         delay_seconds: float = 0.0,
         late_seconds: float = 0.0,
-        outcome: ArmError | None = None,
+        weather: SwapWeather = FINE,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Fault:
         fault = Fault(
             name=name,
@@ -146,7 +171,8 @@ class ArmFaults:
             lose_answer=lose_answer,
             delay_seconds=delay_seconds,
             late_seconds=late_seconds,
-            outcome=outcome,
+            weather=weather,
+            meanwhile=meanwhile,
         )
         self._faults.append(fault)
         return fault

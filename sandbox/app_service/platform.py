@@ -4,6 +4,7 @@ import copy
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from sandbox.app_service.container import Wanted
@@ -58,6 +59,14 @@ def merged(config: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
         else:
             result[name] = copy.deepcopy(cast("Any", value))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class RunningOperation:
+    """What holds a site: until it ends, every change is refused."""
+
+    id: str
+    slots: tuple[str, ...]  # those that show its id
 
 
 class Slot:
@@ -224,7 +233,7 @@ class Site:
             "appSettingNames": [],
             "azureStorageConfigNames": [],
         }
-        self.operation: tuple[str, str] | None = None  # the swap under way: (source, target)
+        self.operation: RunningOperation | None = None  # the swap under way
         self.router = Router(self.slots[PRODUCTION].host, dice=dice)
         self._apply_later = apply_later
         self._rules_written = 0

@@ -13,6 +13,8 @@ from sandbox.app_service.host_names import HostNames
 from sandbox.app_service.images import ImagePuller, RegistryPuller
 from sandbox.app_service.platform import PRODUCTION, SITE_CONTAINERS, Site, Slot
 from sandbox.app_service.routing import AbsentRuleCookie
+from sandbox.app_service.swap import Operation
+from sandbox.app_service.swap_weather import FINE, SwapWeather
 from sandbox.app_service.traffic import Traffic
 from sandbox.tls import Authority
 from sandbox.web import WebServer
@@ -128,6 +130,16 @@ class AppService:
             listeners[slot.name].handler = door.handler_for(slot)
         await _wait_for_start(site)
         return site
+
+    def somebody_swaps(
+        self, site: str, slot: str, *, target: str = PRODUCTION, weather: SwapWeather = FINE
+    ) -> Operation:
+        """Let somebody else swap *slot* with *target*, without a request to Resource Manager.
+
+        The operation says how it stands; where another one runs, it has failed at once.
+        """
+        found = self.site(site)
+        return self.arm.begin_swap(found.slot(slot), found.slot(target), weather)
 
     def _apply_later(self, action: Callable[[], None]) -> None:
         delay = self.faults.routing_delay_seconds

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from sandbox.app_service.errors import ArmError, swap_ping_failed, swap_worker_failed
-from sandbox.app_service.platform import SWAPPED_CONFIG, Site, Slot
+from sandbox.app_service.errors import (
+    ArmError,
+    operation_in_progress,
+    swap_ping_failed,
+    swap_worker_failed,
+)
+from sandbox.app_service.platform import SWAPPED_CONFIG, RunningOperation, Site, Slot
+from sandbox.app_service.swap_weather import SwapWeather
 
 _PING_ATTEMPTS = 5
 
@@ -22,22 +28,39 @@ class Operation:
     error: ArmError | None = None
 
 
-async def run(operation: Operation, source: Slot, target: Slot, *, ending: ArmError | None) -> None:
-    """Swap *source* into *target*; with *ending*, go half way, undo it, and fail so."""
+def claim(operation: Operation, source: Slot, target: Slot) -> bool:
+    """Take the site for *operation*. One that lands late may find that another was first."""
+    site = operation.site
+    if site.operation is not None:
+        operation.state = "Failed"
+        operation.error = operation_in_progress(site.name, source.name, site.operation.id)
+        return False
+    site.operation = RunningOperation(operation.id, (source.name, target.name))
+    return True
+
+
+async def run(
+    operation: Operation,
+    source: Slot,
+    target: Slot,
+    weather: SwapWeather,
+    *,
+    lock: Callable[[Slot], None],
+) -> None:
+    """Swap *source* into *target*, as *weather* has it; what fails is undone, or stays locked."""
     site = operation.site
     try:
         await apply_target_settings(source, target)
         await _warm_up(source)
-        if ending is not None:
-            raise ending
+        await weather.pass_by()
         _exchange(source, target)
         # The documented last step: the former production restarts with its new slot's settings.
         source.restart()
         await source.runner.settled()
         operation.state = "Succeeded"
     except ArmError as error:
-        release(source)
-        release(target)
+        for slot in (source, target):
+            (lock if weather.leaves_prepared else release)(slot)
         operation.state, operation.error = "Failed", error
     finally:
         site.operation = None
