@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import Field
 
+from controller.config.alerts import AlertsSection
 from controller.config.analysis import AnalysisSection
 from controller.config.fields import (
     Duration,
@@ -151,6 +152,9 @@ class AppSection(Section):
         default=HealthSection(), description="What a build must answer before it takes traffic."
     )
     analysis: AnalysisSection = Field(description="What its telemetry must show.")
+    alerts: AlertsSection = Field(
+        default=AlertsSection(), description="Which alerts of Azure Monitor end a rollout."
+    )
     deadlines: DeadlinesSection = Field(
         default=DeadlinesSection(), description="Time limits of the states."
     )
@@ -164,5 +168,6 @@ class AppSection(Section):
             strategy=self.strategy.to_core(),
             health=self.health.to_core(),
             analysis=self.analysis.to_core(),
+            alerts=self.alerts.to_core(),
             deadlines=self.deadlines.to_core(),
         )
