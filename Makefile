@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format lint types imports generated bench lock docs clean
+.PHONY: help setup demo demo-swap dev test check format lint types imports generated bench lock docs clean
 
 PY := .venv/bin/python
 CODE := controller sandbox tests bench tools function_app.py
@@ -18,6 +18,9 @@ setup:  ## Virtual environment, locked dependencies, the sandbox's parts.
 
 demo: setup  ## The main job, live: healthy, failing, slow, dead builds; rollback by HTTP.
 	@$(PY) -m sandbox.demo
+
+demo-swap: setup  ## Swaps there and back, a swap that breaks half way, an alert that ends a bake.
+	@$(PY) -m sandbox.demo swap
 
 dev: setup  ## Sandbox and functions stay up; prints the addresses and what to try.
 	@$(PY) -m sandbox.dev

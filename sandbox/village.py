@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from sandbox.app_service import AppService, RegistryPuller, Site
 from sandbox.apps_yaml import app_configuration, changed, render
@@ -21,7 +21,7 @@ from sandbox.functions_host import FunctionsHost
 from sandbox.identity import IdentityEndpoint
 from sandbox.key_vault import KeyVault
 from sandbox.monitor import Monitor
-from sandbox.registry import Registry, WebhookSender, push_image
+from sandbox.registry import Registry, WebhookSender, notices, push_image
 from sandbox.registry import events as registry_events
 from sandbox.registry.events import PushEvent
 from sandbox.servicebus import Broker, QueueSpec
@@ -35,8 +35,12 @@ RESOURCE_GROUP = "rg-shop"
 WORKSPACE = "22222222-2222-2222-2222-222222222222"
 APP = "shop"
 WEBHOOK_SECRET = "loopback-webhook-secret"
+SECRETS = ("webhook-acr", "webhook-ghcr", "webhook-alerts")
 _USUAL_LATENCY_MS = 30
 _ME = "00000000-0000-0000-0000-0000000d0cce"
+
+
+Channel = Literal["acr", "ghcr"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class MoreApp:
 
     name: str
     slots: tuple[str, ...] = ("blue", "green")
+    site_containers: bool = False
+    channel: Channel = "acr"  # who tells of its pushes
+    place: bool = False  # each slot knows its place by a sticky setting, DEMO_PLACE
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of its configuration
     first_build: Mapping[str, Any] = field(default_factory=dict[str, Any])  # what v1 does wrong
 
@@ -79,7 +86,7 @@ class Village:
         self.directory = Path(self._directory.name)
         self.authority: Authority = create_authority(self.directory / "tls")
         self.identity = IdentityEndpoint("loopback-identity-header")
-        self.vault = KeyVault(self.authority, secrets={"webhook-acr": WEBHOOK_SECRET})
+        self.vault = KeyVault(self.authority, secrets=dict.fromkeys(SECRETS, WEBHOOK_SECRET))
         self.registry = Registry(self.authority)
         self.monitor = Monitor(self.authority, workspaces=[WORKSPACE])
         self.storage = Storage(self.authority, self.directory / "storage")
@@ -170,14 +177,20 @@ class Village:
             "OTEL_RESOURCE_ATTRIBUTES": f"service.version={digest}",
             "OTEL_SERVICE_NAME": app.name,
         }
-        return await self.app_service.create_site(
+        site = await self.app_service.create_site(
             subscription=SUBSCRIPTION,
             resource_group=RESOURCE_GROUP,
             name=app.name,
             slots=app.slots,
             image=self.reference(digest, app=app.name),
             settings=settings,
+            site_containers=app.site_containers,
         )
+        if app.place:
+            site.sticky["appSettingNames"] = ["DEMO_PLACE"]
+            for slot in site.slots.values():
+                slot.app_settings["DEMO_PLACE"] = slot.name
+        return site
 
     async def _start_controller(self) -> None:
         self.apps_file.write_text(self.options.apps_yaml or self.apps_yaml())
@@ -280,6 +293,11 @@ class Village:
         )
 
     async def _announce(self, event: PushEvent) -> None:
+        by_github = {app.name for app in self.options.more_apps if app.channel == "ghcr"}
+        if event.repository in by_github:
+            render = notices.github(WEBHOOK_SECRET)
+            await WebhookSender(f"{self.host.url}/api/webhooks/ghcr", render=render)(event)
+            return
         if self.options.webhook:
             sender = WebhookSender(
                 f"{self.host.url}/api/webhooks/acr", headers={"Authorization": WEBHOOK_SECRET}

@@ -1,12 +1,14 @@
-"""The main job, live: ``make demo``.
+"""The main job, live: ``make demo``; swaps and alerts: ``make demo-swap``.
 
 Real HTTP clients send a steady stream through the front door while builds are pushed: healthy,
 failing, slow, dead, healthy; then a person rolls back by HTTP. Exit status 0 means that every
 outcome was the expected one and that no client failed but on a bad build's own answers.
 """
 
+import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import signal
 import sys
@@ -21,11 +23,12 @@ from rich.live import Live
 from sandbox.clients import Clients
 from sandbox.demo.api import Api
 from sandbox.demo.play import Outcome, Stage, play
-from sandbox.demo.script import ACTS
+from sandbox.demo.script import MAIN, Programme
+from sandbox.demo.swap_script import SWAP
 from sandbox.demo.view import line, screen, summary
 from sandbox.village import Village
 
-_REPORT = Path("demo-report.json")
+_PROGRAMMES = {programme.name: programme for programme in (MAIN, SWAP)}
 _LOG = Path("demo-functions.log")
 _WARM_UP_SECONDS = 2.0
 
@@ -33,9 +36,9 @@ _WARM_UP_SECONDS = 2.0
 class _Shown:
     """Draws where it can, prints a line where something changed elsewhere."""
 
-    def __init__(self, console: Console, stage: Stage) -> None:
+    def __init__(self, console: Console, started: float) -> None:
         self._console = console
-        self._stage = stage
+        self._started = started
         self._live: Live | None = None
         self._last = ""
 
@@ -48,42 +51,50 @@ class _Shown:
             yield
         self._live = None
 
-    def update(self) -> None:
+    def update(self, stage: Stage) -> None:
         if self._live is not None:
-            self._live.update(screen(self._stage), refresh=True)
+            self._live.update(screen(stage), refresh=True)
             return
-        now = line(self._stage)
+        now = line(stage)
         if now != self._last:
             self._last = now
-            self._console.print(f"{time.monotonic() - self._stage.started:6.1f} s  {now}")
+            self._console.print(f"{time.monotonic() - self._started:6.1f} s  {now}")
 
 
-async def _run(console: Console) -> list[Outcome]:
+async def _run(console: Console, programme: Programme) -> list[Outcome]:
     console.print("Starting Azure's pieces on loopback, and Slipway in its Functions host ...")
     started = time.monotonic()
-    async with Village() as village:
-        console.print(
-            f"Up in {time.monotonic() - started:.1f} s. v1 serves at {village.site.url()}"
-        )
-        clients = Clients(village.site.url())
+    async with Village(programme.options) as village:
         api = Api(village.host)
-        stage = Stage(village=village, api=api, clients=clients)
-        await clients.start()
+        stages = {app: _stage(app, village, api) for app in programme.apps}
+        places = ", ".join(f"{stage.app} at {stage.clients.url}" for stage in stages.values())
+        console.print(f"Up in {time.monotonic() - started:.1f} s. v1 serves: {places}")
+        outcomes: list[Outcome] = []
         try:
+            for stage in stages.values():
+                await stage.clients.start()
             await asyncio.sleep(_WARM_UP_SECONDS)
-            shown = _Shown(console, stage)
+            shown = _Shown(console, started)
             with shown.open():
-                for act in ACTS:
-                    await play(stage, act, notice=shown.update)
+                for act in programme.acts:
+                    stage = stages[act.app]
+                    notice = functools.partial(shown.update, stage)
+                    outcomes.append(await play(stage, act, notice=notice))
         except BaseException:
             console.print(village.host.output[-4000:], markup=False)
             raise
         finally:
-            await clients.stop()
+            for stage in stages.values():
+                await stage.clients.stop()
             await api.close()
-        if not all(outcome.as_expected for outcome in stage.outcomes):
+        if not all(outcome.as_expected for outcome in outcomes):
             _keep_log(console, village.host.output)
-        return stage.outcomes
+        return outcomes
+
+
+def _stage(app: str, village: Village, api: Api) -> Stage:
+    clients = Clients(village.app_service.site(app).url())
+    return Stage(app=app, village=village, api=api, clients=clients)
 
 
 def _keep_log(console: Console, text: str) -> None:
@@ -98,6 +109,7 @@ def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
         "client_failures_beyond_bad_builds": sum(len(o.unexplained) for o in outcomes),
         "acts": [
             {
+                "app": outcome.act.app,
                 "act": outcome.act.title,
                 "version": outcome.act.version,
                 "expected": {
@@ -123,26 +135,28 @@ def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
     }
 
 
-def _conclude(console: Console, outcomes: list[Outcome], seconds: float) -> int:
+def _conclude(
+    console: Console, programme: Programme, outcomes: list[Outcome], seconds: float
+) -> int:
     console.print(summary(outcomes))
     for outcome in outcomes:
         for problem in outcome.problems:
             console.print(f"✗ {outcome.act.title}: {problem}", style="red", markup=False)
     report = _report(outcomes, seconds)
-    _REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    Path(programme.report).write_text(json.dumps(report, indent=2) + "\n")
     beyond = report["client_failures_beyond_bad_builds"]
     console.print(
         f"{len(outcomes)} acts in {seconds:.0f} s; client failures beyond the bad builds' own: "
-        f"{beyond}. Details: {_REPORT}"
+        f"{beyond}. Details: {programme.report}"
     )
-    return 0 if report["as_expected"] and len(outcomes) == len(ACTS) else 1
+    return 0 if report["as_expected"] and len(outcomes) == len(programme.acts) else 1
 
 
-async def main() -> int:
-    """Run the demo; on Ctrl-C or SIGTERM everything is taken down first."""
+async def main(programme: Programme) -> int:
+    """Play *programme*; on Ctrl-C or SIGTERM everything is taken down first."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     started = time.monotonic()
-    task = asyncio.create_task(_run(console))
+    task = asyncio.create_task(_run(console, programme))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
@@ -151,8 +165,10 @@ async def main() -> int:
     except asyncio.CancelledError:
         console.print("Interrupted; everything was taken down.")
         return 130
-    return _conclude(console, outcomes, time.monotonic() - started)
+    return _conclude(console, programme, outcomes, time.monotonic() - started)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    _parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
+    _parser.add_argument("programme", nargs="?", choices=sorted(_PROGRAMMES), default="main")
+    sys.exit(asyncio.run(main(_PROGRAMMES[_parser.parse_args().programme])))

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.app_service import Site
 from sandbox.clients import Clients, Seen
 from sandbox.demo.api import Api
 from sandbox.demo.script import Act
-from sandbox.village import APP, Village
+from sandbox.village import Village
 
 Json = dict[str, Any]
 
 _POLL_SECONDS = 0.5
-_ACT_SECONDS = 75.0  # an act that takes longer has failed
 _SETTLE_SECONDS = 1.0
 _EXECUTED = re.compile(r"Executed 'Functions\.(on_\w+|registry_webhook)' \(\w+, (\d+) ms\)")
 _ENDS = frozenset({"succeeded", "rolled_back", "rejected", "superseded"})
@@ -48,14 +48,20 @@ class Outcome:
 class Stage:
     """Where the play is; the view draws it."""
 
+    app: str
     village: Village
     api: Api
     clients: Clients
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     current: Outcome | None = None
-    app: Json | None = None
+    seen: Json | None = None  # the app's own account of itself
     events: list[Json] = field(default_factory=list[Json])
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def site(self) -> Site:
+        """The site that the app runs on."""
+        return self.village.app_service.site(self.app)
 
 
 async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome:
@@ -64,12 +70,18 @@ async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome
     stage.outcomes.append(outcome)
     begin = time.monotonic()
     log_before = len(stage.village.host.output)
-    known = {r["id"] for r in ((await stage.api.get(f"apps/{APP}")) or {}).get("rollouts", [])}
+    known = {
+        r["id"] for r in ((await stage.api.get(f"apps/{stage.app}")) or {}).get("rollouts", [])
+    }
     digest = await _begin(stage, act)
-    while time.monotonic() - begin < _ACT_SECONDS:
+    has_happened = act.when_baking is None
+    while time.monotonic() - begin < act.patience_seconds:
         await _look(stage, outcome, digest, known)
         _count(stage, outcome, begin)
         notice()
+        if act.when_baking and not has_happened and _is_baking(outcome):
+            has_happened = True
+            await act.when_baking(stage.village)
         if outcome.rollout is not None and outcome.rollout["state"] in _ENDS:
             break
         await asyncio.sleep(_POLL_SECONDS)
@@ -84,20 +96,26 @@ async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome
     return outcome
 
 
+def _is_baking(outcome: Outcome) -> bool:
+    return outcome.rollout is not None and outcome.rollout["state"] == "baking"
+
+
 async def _begin(stage: Stage, act: Act) -> str:
+    if act.before is not None:
+        act.before(stage.village)
     if not act.rollback:
-        return await stage.village.push(act.version, **act.behaviour)
+        return await stage.village.push(act.version, app=stage.app, **act.behaviour)
     status, answer = await stage.api.post(
-        f"apps/{APP}/rollback", {"to": act.version, "reason": "customers call", "by": "ann"}
+        f"apps/{stage.app}/rollback", {"to": act.version, "reason": "customers call", "by": "ann"}
     )
     if status != 202:
         raise RuntimeError(f"rollback was answered {status}: {answer}")
-    return stage.village.registry.digest("shop", act.version)
+    return stage.village.registry.digest(stage.app, act.version)
 
 
 async def _look(stage: Stage, outcome: Outcome, digest: str, known: set[str]) -> None:
-    stage.app = await stage.api.get(f"apps/{APP}")
-    rollouts = (stage.app or {}).get("rollouts", [])
+    stage.seen = await stage.api.get(f"apps/{stage.app}")
+    rollouts = (stage.seen or {}).get("rollouts", [])
     mine = [r for r in rollouts if r["id"] not in known and r["image"]["digest"] == digest]
     if not mine:
         return

@@ -1,8 +1,12 @@
 """What happens in the demo, and what must come of it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from sandbox.village import APP, Options, Village
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +20,28 @@ class Act:
     expect_serving: str  # version that serves everyone afterwards
     expect_why: str = ""  # must occur in the record of why it went back
     behaviour: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    app: str = APP
     rollback: bool = False  # by HTTP instead of a push
+    before: Callable[[Village], None] | None = None  # what the platform will do wrong
+    when_baking: Callable[[Village], Awaitable[None]] | None = None  # once everyone is on it
+    patience_seconds: float = 75.0  # an act that takes longer has failed
     may_fail_for_users: bool = False  # the bad build's own answers
     must_stay_unseen: bool = False  # no user may ever get it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """A whole demo: its acts, the village it plays in, and what it leaves behind."""
+
+    name: str
+    acts: tuple[Act, ...]
+    report: str  # file name
+    options: Options = field(default_factory=Options)
+
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """The apps that clients use, in the order of their first act."""
+        return tuple(dict.fromkeys(act.app for act in self.acts))
 
 
 ACTS: tuple[Act, ...] = (
@@ -73,3 +96,5 @@ ACTS: tuple[Act, ...] = (
         expect_serving="v2",
     ),
 )
+
+MAIN = Programme(name="main", acts=ACTS, report="demo-report.json")

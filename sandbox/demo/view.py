@@ -24,7 +24,7 @@ def screen(stage: Stage) -> RenderableType:
     """Return the whole live view."""
     parts: list[RenderableType] = [_acts(stage), _traffic(stage), _reasons(stage)]
     elapsed = time.monotonic() - stage.started
-    title = f"Slipway on loopback Azure · {elapsed:.0f} s"
+    title = f"Slipway on loopback Azure · {stage.app} · {elapsed:.0f} s"
     return Panel(Group(*parts), title=title, border_style="dim")
 
 
@@ -82,7 +82,7 @@ def _traffic(stage: Stage) -> RenderableType:
             f"{times[len(times) // 2]:.0f} ms",
             f"{times[int(len(times) * 0.95)]:.0f} ms",
         )
-    rules = stage.village.site.router.rules
+    rules = stage.site.router.rules
     wanted = ", ".join(f"{rule.name} {rule.percentage:g} %" for rule in rules) or "production 100 %"
     return Group(Text(""), bar, Text(f"rules: {wanted}", "dim"), table, Text(""))
 

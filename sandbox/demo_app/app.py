@@ -101,11 +101,14 @@ def read_behaviour(variables: Mapping[str, str]) -> Behaviour:
     def flag(name: str) -> bool:
         return variables.get(name, "").lower() in {"1", "true", "yes"}
 
+    # A fault that only one place brings out: a setting that stays with its slot has this value.
+    where = variables.get("DEMO_BREAKS_WHERE")
+    is_here = not where or where == variables.get("DEMO_PLACE")
     leaked_errors, _, leaked_ms = variables.get("DEMO_LEAK", "").partition(",")
     seed = variables.get("DEMO_SEED")
     return Behaviour(
         version=variables.get("DEMO_VERSION", "unknown"),
-        error_rate=number("DEMO_ERROR_RATE"),
+        error_rate=number("DEMO_ERROR_RATE") if is_here else 0.0,
         latency_ms=number("DEMO_LATENCY_MS"),
         latency_sigma=number("DEMO_LATENCY_SIGMA", 0.25),
         leak_errors_per_minute=float(leaked_errors or 0),

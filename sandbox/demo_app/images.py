@@ -11,6 +11,7 @@ class DemoBehaviour(TypedDict, total=False):
     """What a build does wrong; without any of these it is healthy and fast. See `app.py`."""
 
     error_rate: float
+    breaks_where: str  # the errors come only where the app setting DEMO_PLACE says so
     latency_ms: float
     latency_sigma: float
     leak: tuple[float, float]  # error share and milliseconds added per minute

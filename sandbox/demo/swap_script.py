@@ -1,0 +1,95 @@
+"""The second programme: a swap that goes well, one that must be undone, one that breaks, an alert.
+
+The app `desk` runs in site containers, takes over by swap, and is pushed through GitHub's webhook.
+"""
+
+from sandbox.demo.script import Act, Programme
+from sandbox.village import APP, MoreApp, Options, Village
+
+DESK = "desk"
+ALERT_RULE = "shop-errors"
+
+_DESK_CONFIGURATION = {
+    "strategy": {
+        "kind": "swap",
+        "steps": [{"weight": 20, "min_observation": "3s", "max_observation": "40s"}],
+        "bake": "8s",
+    },
+    "deadlines": {"swapping": "60s"},
+}
+_SHOP_CONFIGURATION = {
+    "strategy": {"bake": "30s"},
+    "alerts": {"rules": ["shop-*"]},
+}
+
+
+def swap_breaks_half_way(village: Village) -> None:
+    """The next swap is given up, and leaves both slots locked."""
+    village.app_service.faults.allocation_changed(DESK, "staging")
+    village.app_service.faults.prepare_for_swap(DESK, "staging")
+
+
+async def alert_fires(village: Village) -> None:
+    """Azure Monitor tells of errors on the site."""
+    await village.action_group().fire(ALERT_RULE, village.site.resource_id)
+
+
+SWAP = Programme(
+    name="swap",
+    report="demo-swap-report.json",
+    options=Options(
+        slots=("blue", "green"),
+        changes=_SHOP_CONFIGURATION,
+        more_apps=(
+            MoreApp(
+                name=DESK,
+                slots=("staging",),
+                site_containers=True,
+                channel="ghcr",
+                place=True,
+                changes=_DESK_CONFIGURATION,
+            ),
+        ),
+    ),
+    acts=(
+        Act(
+            app=DESK,
+            title="desk v2 is healthy and takes over by swap",
+            short="desk v2 swapped",
+            version="v2",
+            expect_state="succeeded",
+            expect_serving="v2",
+        ),
+        Act(
+            app=DESK,
+            title="desk v3 fails only under production's own setting",
+            short="desk v3 swapped back",
+            version="v3",
+            behaviour={"error_rate": 0.3, "breaks_where": "production"},
+            expect_state="rolled_back",
+            expect_serving="v2",
+            expect_why="swapped: production holds",
+            may_fail_for_users=True,
+        ),
+        Act(
+            app=DESK,
+            title="the platform breaks desk v4's swap half way",
+            short="desk v4 swapped again",
+            version="v4",
+            before=swap_breaks_half_way,
+            expect_state="succeeded",
+            expect_serving="v4",
+            expect_why="allocation of VM instances",
+        ),
+        Act(
+            app=APP,
+            title="an alert fires while shop v2 bakes",
+            short="shop v2 alert",
+            version="v2",
+            when_baking=alert_fires,
+            expect_state="rolled_back",
+            expect_serving="v1",
+            expect_why=ALERT_RULE,
+        ),
+    ),
+)
