@@ -20,6 +20,7 @@ from controller.core.plan import Health, SlotName, Target
 from controller.ports import Answer, Hosts, Prober, TargetPlatform
 from sandbox import tokens
 from sandbox.app_service import AppService, ArmError, Image, ImagePullError, Site
+from sandbox.app_service.host_names import HostNames
 from sandbox.tls import Authority, create_authority
 
 BLUE, GREEN, PRODUCTION = SlotName("blue"), SlotName("green"), SlotName("production")
@@ -162,8 +163,13 @@ class SandboxStand:
         )
 
     def strike(self, operation: str, fault: Fault) -> None:
-        method = "GET" if operation == "read" else "PATCH"
-        pattern = f"^{method} .*/config/web$"
+        pattern = {
+            "read": "^GET .*/config/web$",
+            "route": "^PATCH .*/config/web$",
+            "stage": "^PATCH .*/config/web$",
+        }[operation]
+        if operation == "stage" and self.site.production.uses_site_containers:
+            pattern = "^PUT .*/sitecontainers/main$"
         faults = self.service.faults
         if fault is Fault.TRANSIENT:
             faults.refuse(pattern, ArmError(503, "ServiceUnavailable", "Try later.", legacy=True))
@@ -172,13 +178,20 @@ class SandboxStand:
         elif fault is Fault.PERMANENT:
             faults.refuse(pattern, ArmError(403, "AuthorizationFailed", "No authorization."))
         elif fault is Fault.LOST_RESPONSE:
-            faults.lose_response(pattern)
+            # aiohttp itself repeats a PUT whose connection broke, once.
+            faults.lose_response(pattern, count=2 if "PUT" in pattern else 1)
         else:
             faults.lose_request("^PUT .*/config/appsettings$", count=3)
 
 
 @asynccontextmanager
-async def sandbox_stand(directory: Path, *more_images: str) -> AsyncGenerator[SandboxStand]:
+async def sandbox_stand(
+    directory: Path,
+    *more_images: str,
+    target: Target = TARGET,
+    site_containers: bool = False,
+    host_names: HostNames | None = None,
+) -> AsyncGenerator[SandboxStand]:
     """Run App Service with one site that serves "old" everywhere."""
     authority = create_authority(directory / "tls")
     service = AppService(
@@ -189,12 +202,14 @@ async def sandbox_stand(directory: Path, *more_images: str) -> AsyncGenerator[Sa
     await service.start()
     try:
         site = await service.create_site(
-            subscription=TARGET.subscription,
-            resource_group=TARGET.resource_group,
-            name=TARGET.site,
-            slots=TARGET.slots,
+            subscription=target.subscription,
+            resource_group=target.resource_group,
+            name=target.site,
+            slots=target.slots,
             image=image("old"),
             settings=SETTINGS,
+            site_containers=site_containers,
+            host_names=host_names,
         )
         stand = SandboxStand(service, site, authority)
         try:

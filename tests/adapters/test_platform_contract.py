@@ -31,12 +31,13 @@ from tests.adapters.stands import (
 )
 
 
-@pytest.fixture(params=["memory", "sandbox"])
+@pytest.fixture(params=["memory", "sandbox", "sitecontainers"])
 async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stand]:
     if request.param == "memory":
         yield MemoryStand()
         return
-    async with sandbox_stand(tmp_path) as real:
+    site_containers = request.param == "sitecontainers"
+    async with sandbox_stand(tmp_path, site_containers=site_containers) as real:
         yield real
 
 
