@@ -1,4 +1,6 @@
-"""App Service's managed-identity endpoint: hands out access tokens to whoever knows the secret.
+"""App Service's managed-identity endpoint, and the keys of the tenant that it belongs to.
+
+The endpoint hands out access tokens to whoever knows the secret.
 
 `DefaultAzureCredential` and `ManagedIdentityCredential` find it by the two variables that
 `IdentityEndpoint.environment` returns. Plain HTTP, as on App Service.
@@ -10,7 +12,7 @@ from collections.abc import Collection
 
 from aiohttp import web
 
-from sandbox.tokens import mint
+from sandbox.tokens import Issuer, mint
 from sandbox.web import WebServer
 
 SYSTEM_ASSIGNED = "00000000-0000-0000-0000-000000000001"
@@ -21,7 +23,8 @@ _SELECTORS = ("client_id", "principal_id", "object_id", "mi_res_id")
 class IdentityEndpoint:
     """Serves ``GET /msi/token`` for one system-assigned and any user-assigned identities.
 
-    ``requests`` counts tokens given by audience; ``refusals`` counts everything else.
+    ``requests`` counts tokens given by audience; ``refusals`` counts everything else. Tokens of
+    ``issuer`` can be checked by the keys that ``GET /{tenant}/discovery/v2.0/keys`` shows.
     """
 
     def __init__(
@@ -34,12 +37,15 @@ class IdentityEndpoint:
     ) -> None:
         self.requests: Counter[str] = Counter()
         self.refusals = 0
+        self.issuer = Issuer()
+        self.key_requests = 0
         self._secret = secret
         self._object_id = object_id
         self._user_assigned = frozenset(user_assigned)
         self._lifetime_seconds = lifetime_seconds
         app = web.Application()
         app.router.add_get("/msi/token", self._token)
+        app.router.add_get("/{tenant}/discovery/v2.0/keys", self._keys)
         self._server = WebServer(app)
 
     @property
@@ -78,6 +84,12 @@ class IdentityEndpoint:
                 "ClientId/ResourceId/PrincipalId.",
             )
         return self._grant(resource, wanted or self._object_id)
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        if request.match_info["tenant"] != self.issuer.tenant:
+            return self._refuse(400, "AADSTS90002: Tenant not found.")
+        self.key_requests += 1
+        return web.json_response(self.issuer.keys())
 
     def _grant(self, resource: str, identity: str) -> web.Response:
         token, expires = mint(resource, identity, lifetime_seconds=self._lifetime_seconds)

@@ -1,8 +1,13 @@
 """Access tokens as the sandbox's identity endpoint mints them and every server checks them."""
 
+import base64
 import time
+import uuid
+from collections.abc import Collection
+from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 _KEY = "loopback-signing-key-which-is-not-a-secret"
 TENANT = "00000000-0000-0000-0000-00000000aaaa"
@@ -57,3 +62,62 @@ def check_token(token: str, audience: str) -> dict[str, object]:
             f"The access token is for {claims.get('aud')!r}, not for {audience!r}."
         )
     return claims
+
+
+class Issuer:
+    """Signs tokens for applications as Entra ID does, so that others can check them by its keys."""
+
+    def __init__(self, tenant: str = TENANT) -> None:
+        self.tenant = tenant
+        self.rotate()
+
+    def rotate(self) -> None:
+        """Sign with a new key from now on; the old one is no longer published."""
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._name = uuid.uuid4().hex
+
+    def keys(self) -> dict[str, Any]:
+        """Return the key set as the key endpoint shows it."""
+        public = self._key.public_key().public_numbers()
+        key = {
+            "kty": "RSA",
+            "use": "sig",
+            "kid": self._name,
+            "x5t": self._name,
+            "n": _number(public.n),
+            "e": _number(public.e),
+        }
+        return {"keys": [key]}
+
+    def mint(
+        self,
+        audience: str,
+        application: str,
+        *,
+        roles: Collection[str] = (),
+        lifetime_seconds: float = 3600,
+        **changes: Any,
+    ) -> str:
+        """Return a token of version 1.0 for *application*; a change to None removes a claim."""
+        now = int(time.time())
+        claims: dict[str, Any] = {
+            "aud": audience,
+            "iss": f"https://sts.windows.net/{self.tenant}/",
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(lifetime_seconds),
+            "appid": application,
+            "appidacr": "2",
+            "oid": str(uuid.uuid5(uuid.NAMESPACE_OID, application)),
+            "roles": list(roles),
+            "tid": self.tenant,
+            "ver": "1.0",
+            **changes,
+        }
+        given = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(given, self._key, "RS256", headers={"kid": self._name})
+
+
+def _number(value: int) -> str:
+    length = (value.bit_length() + 7) // 8
+    return base64.urlsafe_b64encode(value.to_bytes(length)).rstrip(b"=").decode()
