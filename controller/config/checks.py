@@ -10,14 +10,17 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
+from pydantic import ValidationError
+
 from controller.config.analysis import AnalysisSection
 from controller.config.durations import format_duration, parse_duration
 from controller.config.explain import at_key, at_value
 from controller.config.fields import HEADER_NAME
 from controller.config.located import Located
 from controller.config.problems import Problem
-from controller.config.strategy import StepSection
+from controller.config.strategy import FreezeSection, StepSection
 from controller.core import plan
+from controller.core.freezes import never_ends
 
 Check = Callable[[Located], Iterator[Problem]]
 
@@ -114,6 +117,20 @@ def readable_smoke_tests(app: Located) -> Iterator[Problem]:
             seen.add(name.lower())
 
 
+def times_to_start(app: Located) -> Iterator[Problem]:
+    """Between the freezes there is a time in which a rollout may start."""
+    found = app.get("strategy", "freezes")
+    freezes: list[plan.Freeze] = []
+    for each in found.elements() if found else []:
+        try:
+            freezes.append(FreezeSection.model_validate(each.plain()).to_core())
+        except ValidationError:  # told with its own place
+            return
+    if never_ends(freezes):
+        what = "follow upon each other without an end: no rollout could ever start"
+        yield at_value(app, ("strategy", "freezes"), what, "Shorten one.")
+
+
 def patient_with_provider(app: Located) -> Iterator[Problem]:
     """One late poll is not yet an outage."""
     analysis = app.get("analysis")
@@ -136,6 +153,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     steps_that_fit_the_kind,
     ordered_observation,
     distinct_slots,
+    times_to_start,
     named_identity,
     readable_smoke_tests,
     patient_with_provider,

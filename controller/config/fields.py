@@ -17,6 +17,7 @@ from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from controller.config.durations import LONGEST, PATTERN, format_duration, parse_duration
+from controller.core.freezes import is_zone, problem_with_cron
 
 OURS: Final = "slipway"  # type of the errors whose words are written here
 
@@ -115,6 +116,20 @@ def looks_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
+def _cron(value: str) -> str:
+    problem = problem_with_cron(value)
+    if problem:
+        raise complaint(f"is not a cron expression: {problem}", _CRON_ADVICE)
+    return value
+
+
+def _zone(value: str) -> str:
+    if not is_zone(value):
+        raise complaint("is not a time zone", "Use an IANA name, such as Europe/Berlin or UTC.")
+    return value
+
+
+_CRON_ADVICE: Final = "Five fields, such as '0 18 * * fri': minute, hour, day, month, weekday."
 HOST: Final = (
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[0-9]{1,5})?$"
 )
@@ -160,6 +175,22 @@ HeaderName = Annotated[str, Shape(HEADER_NAME, "the name of a header", 128)]
 PublicHeader = Annotated[HeaderName, AfterValidator(_public_header)]
 HeaderValue = Annotated[str, Shape(r"^[\t -~]*$", "printable text on one line", 1024)]
 JsonField = Annotated[str, Shape(r"^[^\s.]+(\.[^\s.]+)*$", "a field such as 'build.digest'", 200)]
+Cron = Annotated[
+    str,
+    # No field begins with R or H: those stand for chance, and a freeze is a promise.
+    Shape(
+        r"^[^\srRhH]\S*( +[^\srRhH]\S*){4}$",
+        "five fields such as '0 18 * * fri'",
+        100,
+        lambda _: _CRON_ADVICE,
+    ),
+    AfterValidator(_cron),
+]
+TimeZone = Annotated[
+    str,
+    Shape(r"^[A-Za-z0-9_+/-]+$", "a time zone such as Europe/Berlin", 64),
+    AfterValidator(_zone),
+]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),

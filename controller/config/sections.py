@@ -26,6 +26,7 @@ from controller.config.section import Section
 from controller.config.strategy import StrategySection
 from controller.core import plan
 
+_SOURCE_REMEMBER: Final = plan.REMEMBER
 _DEADLINES: Final = plan.Deadlines()
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
@@ -71,6 +72,11 @@ class SourceSection(Section):
         max_length=50,
         description="Patterns of tags that are not rolled out although `tags` has them.",
     )
+    remember: Duration = Field(
+        default=_SOURCE_REMEMBER,
+        description="A digest that a push rolled out within this time is not rolled out by "
+        "another notice of it, unless a tag was moved back to it. 0s: every push counts.",
+    )
 
     def to_core(self) -> plan.Source:
         """Return the core's form."""
@@ -79,6 +85,7 @@ class SourceSection(Section):
             repository=self.repository,
             tags=tuple(self.tags),
             ignore_tags=tuple(self.ignore_tags),
+            remember=self.remember,
         )
 
 

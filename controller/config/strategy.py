@@ -6,12 +6,13 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from controller.config.fields import Duration
+from controller.config.fields import Cron, Duration, TimeZone
 from controller.config.section import Section
 from controller.core import plan
 
 _HOLD: Final = plan.Hold()
 _APPROVAL: Final = plan.Approval()
+_DELAY: Final = plan.Delay()
 _SHORTEST: Final = timedelta(milliseconds=100)
 _SECOND: Final = timedelta(seconds=1)
 _MINUTE: Final = timedelta(minutes=1)
@@ -100,6 +101,43 @@ class HoldSection(Section):
         )
 
 
+class FreezeSection(Section):
+    """A time in which no rollout starts; one that runs goes on, and a rollback never waits."""
+
+    cron: Cron = Field(description="When it begins: minute, hour, day, month, weekday.")
+    duration: Duration = Field(ge=_MINUTE, description="How long it holds, in real time.")
+    timezone: TimeZone = Field(default="UTC", description="Whose clock `cron` goes by.")
+    reason: str = Field(
+        default="", max_length=200, description="Shown to whoever waits for its end."
+    )
+
+    def to_core(self) -> plan.Freeze:
+        """Return the core's form."""
+        return plan.Freeze(
+            cron=self.cron, duration=self.duration, timezone=self.timezone, reason=self.reason
+        )
+
+
+class DelaySection(Section):
+    """How long a push waits for a newer one. Orders of people and rollbacks do not wait."""
+
+    quiet: Duration = Field(
+        default=_DELAY.quiet,
+        le=_DAY,
+        description="A push starts when no other has come for so long; a newer one takes its "
+        "place. 0s: at once.",
+    )
+    limit: Duration = Field(
+        default=_DELAY.limit,
+        le=_DAY,
+        description="It starts so long after the first push of the burst at the latest.",
+    )
+
+    def to_core(self) -> plan.Delay:
+        """Return the core's form."""
+        return plan.Delay(quiet=self.quiet, limit=self.limit)
+
+
 class StrategySection(Section):
     """How a new build takes over."""
 
@@ -131,6 +169,12 @@ class StrategySection(Section):
         description="What a push does while a rollout runs: supersede (the running one goes back "
         "first), queue, reject.",
     )
+    freezes: list[FreezeSection] = Field(
+        default=[], max_length=20, description="Times in which no rollout starts."
+    )
+    delay: DelaySection = Field(
+        default=DelaySection(), description="Whether a burst of pushes becomes one rollout."
+    )
     pinned_for: Duration = Field(
         default=timedelta(hours=1),
         le=timedelta(days=1),
@@ -149,6 +193,8 @@ class StrategySection(Section):
             hold=self.hold.to_core(),
             new_push=self.new_push,
             pinned_for=self.pinned_for,
+            freezes=tuple(freeze.to_core() for freeze in self.freezes),
+            delay=self.delay.to_core(),
         )
 
     def _steps(self) -> list[StepSection]:

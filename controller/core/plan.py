@@ -16,6 +16,7 @@ Percent = NewType("Percent", int)  # 0..100, share of live requests
 PRODUCTION = SlotName("production")  # the site itself; never listed among its slots
 ALL = Percent(100)
 NONE = Percent(0)
+REMEMBER = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Source:
     repository: str
     tags: tuple[str, ...] = ("*",)
     ignore_tags: tuple[str, ...] = ()
+    remember: timedelta = REMEMBER  # a push that is told of again within this time is no new one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,111 +1,152 @@
 """What one app does with what arrives: which push becomes a rollout, and what an end leaves behind.
 
-`apply` takes an order of a person or a registry, `advance` a fact for the running rollout. Both
-return the app's next state, what to write down, and the rollouts that ended on the way.
+`apply` takes an order of a person or a registry, `line.advance` a fact for the running rollout.
+Both return the app's next state, what to write down, and the rollouts that ended on the way.
 """
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Final
 
+from controller.core import alerts, pushes
+from controller.core.alerts import AlertOrder
 from controller.core.errors import CommandRefusedError
-from controller.core.events import Abort, Command, Event, Supersede
+from controller.core.events import Abort, Command, Promote
+from controller.core.freezes import thaw
+from controller.core.line import advance, drop_waiting, enqueue, note
 from controller.core.machine import decide
 from controller.core.model import (
-    ENDS,
     AppState,
     Image,
     Kind,
-    Record,
     Release,
     Rollout,
-    RolloutId,
     State,
 )
+from controller.core.orders import Order as PlainOrder
+from controller.core.orders import Retry, RollBack, Submit
 from controller.core.plan import AppSpec, NewPushPolicy
-from controller.core.turns import Change, begin, finish
+from controller.core.turns import Change
 
-_KEPT_ATTEMPTS: Final = 50
-_MAX_QUEUED: Final = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
-    """Roll this image out."""
-
-    at: datetime
-    image: Image
-    by: str
-    reason: str = ""
+Order = PlainOrder | AlertOrder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollBack:
-    """Go back: out of the running rollout, or to an earlier release."""
+def apply(state: AppState, spec: AppSpec, order: Order, *, rollout: str | None = None) -> Change:
+    """Return what *order* makes of the app. A refusal is a change that only writes it down.
 
-    at: datetime
-    by: str
-    reason: str
-    to: str | None = None  # tag, digest (or its beginning), or rollout id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
-    """Lift the quarantine of a digest and roll it out again."""
-
-    at: datetime
-    digest: str
-    by: str
-    reason: str = ""
+    Args:
+        state: the app.
+        spec: the app as configured.
+        order: what is asked for.
+        rollout: the rollout that the order is meant for; it does nothing to another one.
+    """
+    forgotten = alerts.forget_old(state, order.at)
+    return forgotten.then(_apply(forgotten.state, spec, order, rollout))
 
 
-Order = Submit | RollBack | Retry | Command
-
-
-def apply(state: AppState, spec: AppSpec, order: Order) -> Change:
-    """Return what *order* makes of the app. A refusal is a change that only writes it down."""
+def _apply(state: AppState, spec: AppSpec, order: Order, rollout: str | None) -> Change:
+    waiting = next((r for r in state.queued if r.id == rollout), None)
     try:
-        match order:
-            case Submit():
-                return _submit(state, spec, order)
-            case RollBack():
-                return _roll_back(state, spec, order)
-            case Retry():
-                return _retry(state, spec, order)
-            case _:
-                return _command(state, order)
+        if waiting is not None and isinstance(order, Abort):
+            return _abort_waiting(state, waiting, order)
+        if rollout is not None:
+            _check_meant(state, order, rollout)
+        return _take(state, spec, order)
     except CommandRefusedError as refusal:
-        return _note(state, order, "refused", f"{refusal.what} {refusal.fix}")
+        return note(state, order, "refused", f"{refusal.what} {refusal.fix}")
 
 
-def advance(state: AppState, event: Event) -> Change:
-    """Return what *event* makes of the running rollout and, where it ends, of the app."""
-    if state.active is None:
-        return Change(state=state)
-    decision = decide(state.active, event)
-    change = Change(state=replace(state, active=decision.rollout), records=decision.records)
-    if decision.rollout.is_over:
-        change = change.then(finish(change.state, decision.rollout, event.at))
-    return change
+def _take(state: AppState, spec: AppSpec, order: Order) -> Change:
+    match order:
+        case Submit():
+            return _pushed(state, spec, order) if order.pushed else _submit(state, spec, order)
+        case RollBack():
+            return _roll_back(state, spec, order)
+        case Retry():
+            return _retry(state, spec, order)
+        case AlertOrder():
+            return _alert(state, spec, order)
+        case _:
+            return _command(state, order)
+
+
+def _check_meant(state: AppState, order: Order, rollout: str) -> None:
+    """An order that comes late must not hit whoever runs by then."""
+    serves = state.stable is not None and state.stable.rollout == rollout
+    if state.active is None and isinstance(order, RollBack) and serves:
+        return
+    if state.active is None or state.active.id != rollout:
+        runs = f"{state.active.id} is under way" if state.active else "no rollout is under way"
+        raise CommandRefusedError(
+            f"The order is meant for rollout {rollout}; {runs}.",
+            fix="See what became of that one; give the order again for the one that is meant.",
+        )
+
+
+def _abort_waiting(state: AppState, waiting: Rollout, order: Abort) -> Change:
+    decision = decide(waiting, order)
+    queued = tuple(r for r in state.queued if r.id != waiting.id)
+    return Change(
+        state=replace(state, queued=queued), records=decision.records, ended=(decision.rollout,)
+    )
 
 
 # --- Orders --------------------------------------------------------------------------------------
 
 
+def _pushed(state: AppState, spec: AppSpec, order: Submit) -> Change:
+    """Take a registry's notice, which may be a repetition, and remember it."""
+    _check_source(spec, order.image)
+    memory = spec.source.remember
+    try:
+        change = _submit(state, spec, order)
+    except CommandRefusedError as refusal:
+        change = note(state, order, "refused", f"{refusal.what} {refusal.fix}")
+    accepted = any(r.kind not in {"ignored", "refused"} for r in change.records)
+    is_known = bool(memory)
+    told = pushes.remember(change.state, order, accepted=accepted) if is_known else change.state
+    return replace(change, state=told)
+
+
 def _submit(state: AppState, spec: AppSpec, order: Submit) -> Change:
     digest = order.image.digest
     _check_source(spec, order.image)
+    memory = spec.source.remember
+    is_back = pushes.is_moved_back(state, order, memory)
+    state = pushes.name(state, order.image)
     quarantined = next((q for q in state.quarantine if q.digest == digest), None)
     if quarantined:
         why = f"{order.image} was taken back ({quarantined.reason}); say retry to try it again"
-        return _note(state, order, "ignored", why)
+        return note(state, order, "ignored", why)
     running = [r for r in (state.active, *state.queued) if r is not None]
     twin = next((r for r in running if r.image.digest == digest and not r.superseded), None)
+    serves = state.stable is not None and state.stable.image.digest == digest
+    overtaken = running if serves and twin is None else _behind(state, twin)
+    if is_back and overtaken:
+        return _back_to(state, spec, order, is_running=twin is not None)
     if twin:
-        return _note(state, order, "ignored", f"{order.image} is on its way as {twin.id}")
-    if state.stable and state.stable.image.digest == digest:
-        return _note(state, order, "ignored", f"{order.image} serves already")
-    return _enqueue(state, spec, order, Kind.RELEASE)
+        return note(state, order, "ignored", f"{order.image} is on its way as {twin.id}")
+    if serves:
+        return note(state, order, "ignored", f"{order.image} serves already")
+    objection = pushes.objection(state, order, memory) if order.pushed else None
+    if objection:
+        return note(state, order, "ignored", objection)
+    return enqueue(state, spec, order, Kind.RELEASE)
+
+
+def _behind(state: AppState, twin: Rollout | None) -> list[Rollout]:
+    """Return the releases that wait for the end of *twin*."""
+    runs = twin is not None and twin is state.active
+    return [r for r in state.queued if r.kind is Kind.RELEASE] if runs else []
+
+
+def _back_to(state: AppState, spec: AppSpec, order: Submit, *, is_running: bool) -> Change:
+    """Follow a tag that was moved back to what serves or runs, away from a newer build.
+
+    What serves already needs no rollout, should it still serve when its turn comes.
+    """
+    if is_running and spec.strategy.new_push is NewPushPolicy.SUPERSEDE:
+        return drop_waiting(state, order, f"{order.image} was pushed again")
+    return enqueue(state, spec, order, Kind.RELEASE)
 
 
 def _check_source(spec: AppSpec, image: Image) -> None:
@@ -123,7 +164,7 @@ def _roll_back(state: AppState, spec: AppSpec, order: RollBack) -> Change:
         return _roll_back_to(state, spec, order)
     way_back = _way_back(state, order)
     if way_back:
-        return _note(state, order, "ignored", f"{way_back.image} is on its way as {way_back.id}")
+        return note(state, order, "ignored", f"{way_back.image} is on its way as {way_back.id}")
     elsewhere = order.to is not None and not _is_stable(state, order.to)
     try:
         change = _command(state, Abort(at=order.at, by=order.by, reason=order.reason))
@@ -158,7 +199,7 @@ def _roll_back_to(state: AppState, spec: AppSpec, order: RollBack) -> Change:
         )
     quarantine = tuple(q for q in state.quarantine if q.digest != release.image.digest)
     submit = Submit(at=order.at, image=release.image, by=order.by, reason=order.reason)
-    return _enqueue(replace(state, quarantine=quarantine), spec, submit, Kind.ROLLBACK)
+    return enqueue(replace(state, quarantine=quarantine), spec, submit, Kind.ROLLBACK)
 
 
 def _is_stable(state: AppState, name: str) -> bool:
@@ -206,102 +247,29 @@ def _command(state: AppState, command: Command) -> Change:
             f"App {state.app} has no rollout under way.",
             fix="Roll back to an earlier release, or deploy an image.",
         )
+    if isinstance(command, Promote):
+        state = _override_freeze(state, state.active, command)
     return advance(state, command)
 
 
-# --- The queue -----------------------------------------------------------------------------------
-
-
-def _enqueue(state: AppState, spec: AppSpec, order: Submit, kind: Kind) -> Change:
-    attempt = dict(state.attempts).get(order.image.digest, 0) + 1
-    rollout = _new_rollout(spec, order, kind, attempt)
-    others = tuple((d, n) for d, n in state.attempts if d != order.image.digest)
-    state = replace(state, attempts=((order.image.digest, attempt), *others)[:_KEPT_ATTEMPTS])
-    submitted = Record(
-        at=order.at,
-        rollout=rollout.id,
-        kind="submitted",
-        what=str(kind),
-        why=f"{order.image}{f': {order.reason}' if order.reason else ''}",
-        by=order.by,
-        state_to=State.QUEUED,
-    )
-    if state.active is None:
-        return Change(state=replace(state, active=begin(state, rollout)), records=(submitted,))
-    if kind is Kind.ROLLBACK:  # a person's way back waits only for what is being undone
-        return Change(state=replace(state, queued=(rollout, *state.queued)), records=(submitted,))
-    return _wait_in_line(state, state.active, rollout, submitted)
-
-
-def _wait_in_line(state: AppState, active: Rollout, new: Rollout, submitted: Record) -> Change:
-    policy = new.spec.strategy.new_push
-    if policy is NewPushPolicy.REJECT:
+def _override_freeze(state: AppState, active: Rollout, order: Promote) -> AppState:
+    """Note the reason for which a rollout starts into a freeze. There has to be one."""
+    if active.state is not State.QUEUED or active.kind is not Kind.RELEASE:
+        return state
+    frozen = thaw(active.spec.strategy.freezes, order.at)
+    if frozen is None or active.override:
+        return state
+    if not order.reason.strip():
         raise CommandRefusedError(
-            f"{new.image} was not accepted: {active.id} is {active.state}.",
-            fix="Push again when it has ended, or choose another new_push policy.",
+            f"Rollout {active.id} {frozen.why}.", fix="Promote it with a reason, or wait."
         )
-    if policy is NewPushPolicy.QUEUE:
-        if len(state.queued) >= _MAX_QUEUED:
-            raise CommandRefusedError(
-                f"{new.image} was not accepted: {len(state.queued)} rollouts wait already.",
-                fix="Push again when the queue is shorter.",
-            )
-        return Change(state=replace(state, queued=(*state.queued, new)), records=(submitted,))
-    return _supersede(state, new, submitted)
+    return replace(state, active=replace(active, override=order.reason))
 
 
-def _supersede(state: AppState, new: Rollout, submitted: Record) -> Change:
-    command = Supersede(at=new.created_at, by=new.by, reason=f"{new.image} was pushed")
-    kept = tuple(r for r in state.queued if r.kind is Kind.ROLLBACK)
-    change = Change(state=replace(state, queued=(*kept, new)), records=(submitted,))
-    for waiting in (r for r in state.queued if r.kind is not Kind.ROLLBACK):
-        decision = decide(waiting, command)
-        change = change.then(
-            Change(state=change.state, records=decision.records, ended=(decision.rollout,))
-        )
-    try:
-        _check_makes_room(state.active)
-        return change.then(advance(change.state, command))
-    except CommandRefusedError as refusal:  # past promotion, or already on its way back
-        waits = f"{new.id} waits for {state.active.id if state.active else 'nobody'}: "
-        note = _note(change.state, command, "ignored", waits + refusal.what)
-        return change.then(note)
-
-
-def _check_makes_room(active: Rollout | None) -> None:
-    """A push does not call a person's way back off: what serves now is bad."""
-    if active is not None and active.kind is Kind.ROLLBACK:
-        raise CommandRefusedError(
-            f"Rollout {active.id} goes back to an earlier release.", fix="Wait for its end."
-        )
-
-
-def _new_rollout(spec: AppSpec, order: Submit, kind: Kind, attempt: int) -> Rollout:
-    at = order.at
-    stamp = f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}"
-    short = order.image.digest.removeprefix("sha256:")[:8]
-    return Rollout(
-        id=RolloutId(f"{stamp}-{spec.id}-{short}-{attempt}"),
-        image=order.image,
-        spec=spec,
-        created_at=at,
-        entered_at=at,
-        deadline=None,
-        wake_at=at,
-        kind=kind,
-        by=order.by,
-        reason=order.reason,
-    )
-
-
-def _note(state: AppState, order: Order, kind: str, why: str) -> Change:
-    rollout = state.active.id if state.active and state.active.state not in ENDS else None
-    record = Record(
-        at=order.at,
-        rollout=rollout,
-        kind=kind,
-        what=type(order).__name__,
-        why=why,
-        by=order.by,
-    )
-    return Change(state=state, records=(record,))
+def _alert(state: AppState, spec: AppSpec, order: AlertOrder) -> Change:
+    taken = alerts.take(state, spec, order)
+    change, active = taken.change, taken.change.state.active
+    if active is not None:
+        heard = replace(change.state, active=alerts.informed(active, change.state, order.at))
+        change = replace(change, state=heard)
+    return change.then(advance(change.state, taken.fact)) if taken.fact else change

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from controller.core.events import Supersede
+from controller.core.freezes import thaw
+from controller.core.machine import decide
 from controller.core.model import (
     AppState,
     Image,
@@ -43,29 +46,65 @@ def begin(state: AppState, rollout: Rollout) -> Rollout:
     """Return *rollout* at its turn: which slot it should fill, and from when on it may.
 
     Whoever is pinned to a slot by cookie gets what is put there, proved or not. So the slot that
-    users left longest ago comes first, and not before their cookies are over. A way back does not
-    wait: it puts nothing new anywhere.
+    users left longest ago comes first, and not before their cookies are over. Nor does a release
+    start before a newer push had its chance, or while a freeze holds, unless a person says so. A
+    way back never waits: it puts nothing new anywhere.
     """
     at = max(rollout.wake_at or rollout.created_at, rollout.created_at)
     serving = state.stable.slot if state.stable else None
     left = {slot.lower(): when for slot, when in state.left}
     free = [s for s in rollout.spec.target.slots if serving is None or s.lower() != serving.lower()]
     free.sort(key=lambda slot: left.get(slot.lower(), _LONG_AGO))
+    rollout = replace(rollout, active=serving, preferred=tuple(free))
+    if rollout.kind is Kind.ROLLBACK:
+        return replace(rollout, wake_at=at, frozen_until=None, why="")
     users_until = left.get(free[0].lower(), _LONG_AGO) if free else _LONG_AGO
-    if rollout.kind is Kind.RELEASE and users_until > _LONG_AGO:
-        at = max(at, users_until + rollout.spec.strategy.pinned_for)
-    why = f"waits until nobody can be pinned to slot {free[0]}" if at > rollout.created_at else ""
-    return replace(rollout, active=serving, preferred=tuple(free), wake_at=at, why=why)
+    unpinned_at = _LONG_AGO
+    if users_until > _LONG_AGO:
+        unpinned_at = users_until + rollout.spec.strategy.pinned_for
+    return _wait(rollout, at, unpinned_at)
+
+
+def _wait(rollout: Rollout, at: datetime, unpinned_at: datetime) -> Rollout:
+    """Return *rollout* with the time from which on it may start, and what it waits for."""
+    why = ""
+    if rollout.settles_at is not None and rollout.settles_at > at:
+        at = rollout.settles_at
+        why = f"waits for a newer push until {at.astimezone(UTC):%H:%M:%S}Z"
+    if unpinned_at > at:
+        at = unpinned_at
+        why = f"waits until nobody can be pinned to slot {rollout.preferred[0]}"
+    frozen = None if rollout.override else thaw(rollout.spec.strategy.freezes, at)
+    if frozen is not None:
+        at, why = frozen.at, frozen.why
+    return replace(rollout, wake_at=at, frozen_until=frozen.at if frozen else None, why=why)
 
 
 def finish(state: AppState, over: Rollout, at: datetime) -> Change:
     """Return the app after *over* ended: what it remembers, and who is next."""
     state = _remember(_note_who_left(state, over, at), over, at)
-    following, *rest = state.queued or (None,)
-    started = None
-    if following is not None:
-        started = begin(state, replace(following, wake_at=at))
-    return Change(state=replace(state, active=started, queued=tuple(rest)), ended=(over,))
+    change = Change(state=state, ended=(over,))
+    for place, following in enumerate(state.queued):
+        needless = _needless(state, following)
+        if needless is None:
+            started = begin(state, replace(following, wake_at=at))
+            rest = state.queued[place + 1 :]
+            return change.then(Change(state=replace(state, active=started, queued=rest)))
+        command = Supersede(at=at, by="slipway", reason=needless)
+        dropped = decide(following, command)
+        change = change.then(Change(state=state, records=dropped.records, ended=(dropped.rollout,)))
+    return change.then(Change(state=replace(state, active=None, queued=())))
+
+
+def _needless(state: AppState, waiting: Rollout) -> str | None:
+    """Return why a release has nothing left to do at its turn, None where it has."""
+    digest = waiting.image.digest
+    if waiting.kind is Kind.ROLLBACK:
+        return None
+    if state.stable is not None and state.stable.image.digest == digest:
+        return f"{waiting.image} serves already"
+    quarantined = next((q for q in state.quarantine if q.digest == digest), None)
+    return f"{waiting.image} was taken back ({quarantined.reason})" if quarantined else None
 
 
 def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:

@@ -68,6 +68,8 @@ def _submit(app: AppId, spec: AppSpec, push: Push, by: str) -> Message:
         id=short_name(push.event_id or push.digest, MAX_ORDER_ID),
         by=by,
         reason=f"pushed as {push.tag}",
+        pushed=True,
+        pushed_at=push.pushed_at,
         image=ImageName(
             registry=spec.source.registry,
             repository=push.repository,

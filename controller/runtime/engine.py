@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from controller.core.alerts import AlertOrder, Condition
 from controller.core.effects import BeginSwap, Effect
 from controller.core.errors import (
     ConfigurationError,
@@ -29,14 +30,18 @@ from controller.core.events import (
     Resume,
     Tick,
 )
+from controller.core.line import advance
 from controller.core.machine import decide
 from controller.core.model import WATCHED, AppState, Image, Record, Rollout, State
+from controller.core.orders import Retry, RollBack, Submit
 from controller.core.plan import AppId, AppSpec
-from controller.core.policy import Order, Retry, RollBack, Submit, advance, apply
+from controller.core.policy import Order, apply
 from controller.core.turns import Change
 from controller.ports import Bus, Clock, Configuration, Loaded, StateStore
 from controller.runtime.log_context import follow
 from controller.runtime.messages import (
+    AlertBody,
+    Command,
     ObservedBody,
     OrderBody,
     RetryBody,
@@ -54,7 +59,8 @@ _MAX_CONFLICTS: Final = 5
 _MAX_MOVES: Final = 30  # decisions in one invocation; a rollout needs about a dozen at once
 _UNFORESEEN_RETRY: Final = timedelta(seconds=10)
 
-Body = SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody
+Body = Command
+_MEANT_FOR_IT: Final = (RollbackBody, AlertBody)  # they mean the running rollout, if there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +116,11 @@ class Engine:
             log.info("app %s: %s %s was handled before", app, body.command, body.id)
             return loaded
         spec = await self._spec(app, loaded.state.active, body)
-        change = apply(loaded.state, spec, _order(body, self.clock.now()))
-        return await self._save(loaded, change, seen=key)
+        meant = body.rollout if isinstance(body, OrderBody | RollbackBody) else None
+        order = _order(body, self.clock.now())
+        change = apply(loaded.state, spec, order, rollout=meant)
+        named = tuple(replace(record, order=body.id) for record in change.records)
+        return await self._save(loaded, replace(change, records=named), seen=key)
 
     async def _spec(self, app: AppId, active: Rollout | None, body: Body) -> AppSpec:
         """Return the app as configured.
@@ -121,7 +130,7 @@ class Engine:
         """
         if active is not None and isinstance(body, OrderBody):
             return active.spec
-        own = active.spec if active is not None and isinstance(body, RollbackBody) else None
+        own = active.spec if active is not None and isinstance(body, _MEANT_FOR_IT) else None
         try:
             apps = await self.configuration.apps()
         except ConfigurationError:
@@ -257,15 +266,41 @@ def _order(body: Body, now: datetime) -> Order:
     reason = getattr(body, "reason", "")
     match body:
         case SubmitBody():
-            return Submit(at=now, image=Image(**body.image.model_dump()), by=by, reason=reason)
+            return Submit(
+                at=now,
+                image=Image(**body.image.model_dump()),
+                by=by,
+                reason=reason,
+                override=body.override,
+                pushed=body.pushed,
+                pushed_at=body.pushed_at,
+            )
         case RollbackBody():
             return RollBack(at=now, by=by, reason=reason, to=body.to)
         case RetryBody():
             return Retry(at=now, digest=body.digest, by=by, reason=reason)
+        case AlertBody():
+            return _alert(body, now)
         case OrderBody():
             return _COMMANDS[body.command](at=now, by=by, reason=reason)
         case _:
             raise AssertionError(f"{body.command} is no order")
+
+
+def _alert(body: AlertBody, now: datetime) -> AlertOrder:
+    return AlertOrder(
+        at=now,
+        by=body.by,
+        condition=Condition(body.condition),
+        id=body.alert,
+        rule=body.rule,
+        resource=body.resource,
+        fired_at=body.fired_at,
+        detail=body.detail,
+        is_test=body.is_test,
+        is_moment=body.is_moment,
+        harmless=body.harmless,
+    )
 
 
 _COMMANDS: Final[dict[str, type[Approve | Reject | Pause | Resume | Abort | Promote]]] = {

@@ -10,7 +10,16 @@ from hashlib import sha256
 from typing import Annotated, Final, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from controller.core.errors import MalformedError
 from controller.ports import Message
@@ -21,6 +30,9 @@ REJECTED_QUEUE: Final = "rejected"
 SCHEMA_VERSION: Final = 1
 MAX_MESSAGE_ID: Final = 128  # characters; Service Bus takes no more
 MAX_ORDER_ID: Final = 200
+MAX_ALERT_NAME: Final = 300
+MAX_RESOURCE: Final = 1000
+MAX_DETAIL: Final = 500
 _MARK: Final = 32  # hex digits of a hash: enough to tell names apart
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -62,6 +74,24 @@ class SubmitBody(_Command):
 
     command: Literal["submit"] = "submit"
     image: ImageName
+    override: bool = Field(
+        default=False, description="Start also into a freeze; `reason` must say why."
+    )
+    pushed: bool = Field(
+        default=False,
+        description="It is a registry's notice, not an order: one that tells of an old push "
+        "again changes nothing, and it waits for a newer push where a delay is configured.",
+    )
+    pushed_at: AwareDatetime | None = Field(
+        default=None, description="When the registry took the push, if it says so."
+    )
+
+    @field_validator("override")
+    @classmethod
+    def _needs_a_reason(cls, override: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's form
+        if override and not str(info.data.get("reason", "")).strip():
+            raise ValueError("needs a reason")
+        return override
 
 
 class RollbackBody(_Command):
@@ -71,6 +101,11 @@ class RollbackBody(_Command):
     reason: str = Field(min_length=1, max_length=2000, description="Why; mandatory.")
     to: str | None = Field(
         default=None, max_length=300, description="Tag, digest or rollout id of a release."
+    )
+    rollout: str | None = Field(
+        default=None,
+        max_length=100,
+        description="The rollout to take back. The order does nothing to another one.",
     )
 
 
@@ -85,6 +120,28 @@ class OrderBody(_Command):
     """A command to the running rollout."""
 
     command: Literal["approve", "reject", "pause", "resume", "abort", "promote"]
+    rollout: str | None = Field(
+        default=None,
+        max_length=100,
+        description="The rollout that it is meant for. It does nothing to another one; `abort` "
+        "also takes one out of the queue.",
+    )
+
+
+class AlertBody(_Command):
+    """An alert of Azure Monitor that may concern the app: it fires, or it is resolved."""
+
+    command: Literal["alert"] = "alert"
+    by: str = Field(default="azure monitor", max_length=200)
+    condition: Literal["fired", "resolved"]
+    alert: str = Field(min_length=1, max_length=MAX_ALERT_NAME)
+    rule: str = Field(default="", max_length=MAX_ALERT_NAME)
+    resource: str = Field(default="", max_length=MAX_RESOURCE)
+    fired_at: AwareDatetime | None = None
+    detail: str = Field(default="", max_length=MAX_DETAIL)
+    is_test: bool = False
+    is_moment: bool = False
+    harmless: str = Field(default="", max_length=200)
 
 
 class TickBody(_Body):
@@ -113,20 +170,13 @@ class PollBody(_Body):
     due: datetime
 
 
-CommandBody = Annotated[
-    SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody,
-    Field(discriminator="command"),
-]
+Command = SubmitBody | RollbackBody | RetryBody | OrderBody | AlertBody | TickBody | ObservedBody
 
-_COMMAND: TypeAdapter[
-    SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody
-] = TypeAdapter(CommandBody)
+_COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 _POLL: TypeAdapter[PollBody] = TypeAdapter(PollBody)
 
 
-def parse_command(
-    body: bytes, *, session: str | None, message_id: str = ""
-) -> SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody:
+def parse_command(body: bytes, *, session: str | None, message_id: str = "") -> Command:
     """Return the command of a message on queue ``rollouts``.
 
     An order without an id is named by its message: delivered again, it is the same order.
@@ -172,7 +222,7 @@ def _malformed(what: str, error: ValidationError) -> MalformedError:
 
 
 def to_message(
-    body: SubmitBody | RollbackBody | RetryBody | OrderBody | TickBody | ObservedBody,
+    body: Command,
     *,
     at: datetime | None = None,
     message_id: str | None = None,
