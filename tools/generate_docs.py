@@ -50,12 +50,20 @@ def messages_schema() -> str:
     return messages_schema()
 
 
+def arm_errors() -> str:
+    """Return docs/arm-errors.md."""
+    from controller.adapters.azure.arm_reference import arm_errors_page  # noqa: PLC0415
+
+    return arm_errors_page()
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": configuration,
     "docs/cli.md": cli,
     "docs/state-machine.md": state_machine,
     "docs/messages.md": messages,
     "docs/messages.schema.json": messages_schema,
+    "docs/arm-errors.md": arm_errors,
 }
 
 

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 from azure.core.credentials import AccessToken
@@ -85,7 +86,12 @@ class Credential:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_details: object) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         """Nothing is open."""
 
 
