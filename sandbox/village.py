@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from sandbox.alerts import ActionGroup
 from sandbox.app_service import AppService, RegistryPuller, Site
 from sandbox.apps_yaml import app_configuration, changed, render
 from sandbox.demo_app.images import demo_image
@@ -291,6 +292,17 @@ class Village:
             ca_file=self.authority.ca_file,
             token=token,
         )
+
+    def resource_id(self, app: str = APP) -> str:
+        """Return the ARM id of an app's site."""
+        return (
+            f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
+            f"/providers/Microsoft.Web/sites/{app}"
+        )
+
+    def action_group(self) -> ActionGroup:
+        """Return an action group whose webhook leads to Slipway's door for alerts."""
+        return ActionGroup(f"{self.host.url}/api/alerts", key=WEBHOOK_SECRET)
 
     async def _announce(self, event: PushEvent) -> None:
         by_github = {app.name for app in self.options.more_apps if app.channel == "ghcr"}

@@ -3,6 +3,8 @@
 The app `desk` runs in site containers, takes over by swap, and is pushed through GitHub's webhook.
 """
 
+from sandbox.app_service.errors import allocation_changed
+from sandbox.app_service.swap_weather import SwapWeather
 from sandbox.demo.script import Act, Programme
 from sandbox.village import APP, MoreApp, Options, Village
 
@@ -25,13 +27,14 @@ _SHOP_CONFIGURATION = {
 
 def swap_breaks_half_way(village: Village) -> None:
     """The next swap is given up, and leaves both slots locked."""
-    village.app_service.faults.allocation_changed(DESK, "staging")
-    village.app_service.faults.prepare_for_swap(DESK, "staging")
+    error = allocation_changed(DESK, "staging")
+    weather = SwapWeather(error=error, leaves_prepared=True)
+    village.app_service.faults.next_swap(DESK, weather)
 
 
 async def alert_fires(village: Village) -> None:
     """Azure Monitor tells of errors on the site."""
-    await village.action_group().fire(ALERT_RULE, village.site.resource_id)
+    await village.action_group().fire(ALERT_RULE, village.resource_id(APP))
 
 
 SWAP = Programme(
