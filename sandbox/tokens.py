@@ -69,12 +69,19 @@ class Issuer:
 
     def __init__(self, tenant: str = TENANT) -> None:
         self.tenant = tenant
-        self.rotate()
+        self._name = uuid.uuid4().hex
+        self._made: rsa.RSAPrivateKey | None = None
+
+    @property
+    def _key(self) -> rsa.RSAPrivateKey:
+        """Made when first needed: it takes its time."""
+        if self._made is None:
+            self._made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return self._made
 
     def rotate(self) -> None:
         """Sign with a new key from now on; the old one is no longer published."""
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._name = uuid.uuid4().hex
+        self._name, self._made = uuid.uuid4().hex, None
 
     def keys(self) -> dict[str, Any]:
         """Return the key set as the key endpoint shows it."""
