@@ -24,6 +24,13 @@ async def registry_webhook(req: func.HttpRequest) -> func.HttpResponse:
     return await doors.registry_webhook(req)
 
 
+@app.function_name("alert")
+@app.route("alerts", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def alert(req: func.HttpRequest) -> func.HttpResponse:
+    """An action group of Azure Monitor; authenticated by its Entra token or a shared secret."""
+    return await doors.alert(req)
+
+
 @app.function_name("on_command")
 @app.service_bus_queue_trigger(
     arg_name="message",

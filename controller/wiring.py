@@ -7,6 +7,7 @@ Every setting is described in docs/settings.md.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from controller.ports import (
         BucketStore,
         Bus,
+        Callers,
         Clock,
         Configuration,
         History,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _SERVICE_BUS: Final = "ServiceBus"
 _STORAGE: Final = "AzureWebJobsStorage"
+_ACTION_GROUPS: Final = "461e8683-5575-4561-ac7f-899cc907d62a"  # AzNS AAD Webhook
+_GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,10 @@ class Settings:
     key_vault_url: str | None
     key_vault_verify_challenge: bool
     ca_file: Path | None  # a certificate authority to trust beside the public ones
+    alerts_audience: frozenset[str]  # whom the tokens of secure webhooks are for; none: no tokens
+    alerts_tenant: str
+    alerts_app_ids: frozenset[str]  # who may send alerts by token
+    alerts_authority: str
     acr_hosts: frozenset[str]  # registries beside *.azurecr.io that may see our Entra token
     site_scheme: str
     sweep_grace: timedelta
@@ -86,11 +94,22 @@ class Settings:
             key_vault_url=reader.url("KEY_VAULT_URL", "") or None,
             key_vault_verify_challenge=reader.flag("KEY_VAULT_VERIFY_CHALLENGE", default=True),
             ca_file=Path(ca_file) if ca_file else None,
+            alerts_audience=reader.texts("SLIPWAY_ALERTS_AUDIENCE"),
+            alerts_tenant=(reader.optional("SLIPWAY_ALERTS_TENANT") or "").lower(),
+            alerts_app_ids=reader.names("SLIPWAY_ALERTS_APP_IDS") or frozenset({_ACTION_GROUPS}),
+            alerts_authority=reader.url(
+                "SLIPWAY_ALERTS_AUTHORITY", "https://login.microsoftonline.com"
+            ),
             acr_hosts=reader.names("SLIPWAY_ACR_HOSTS"),
             site_scheme=reader.choice("SLIPWAY_SITE_SCHEME", ("https", "http")),
             sweep_grace=reader.seconds("SLIPWAY_SWEEP_GRACE_SECONDS", 60),
             config_refresh=reader.seconds("SLIPWAY_CONFIG_REFRESH_SECONDS", 30),
         )
+        if settings.alerts_audience and not _GUID.fullmatch(settings.alerts_tenant):
+            reader.problems.append(
+                "SLIPWAY_ALERTS_TENANT is not the GUID of a tenant, which "
+                "SLIPWAY_ALERTS_AUDIENCE needs"
+            )
         if not settings.service_bus_namespace and not settings.service_bus_connection:
             reader.problems.append(f"{_SERVICE_BUS}__fullyQualifiedNamespace is not set")
         reader.finish()
@@ -118,7 +137,10 @@ class _Reader:
         return value.rstrip("/")
 
     def names(self, name: str) -> frozenset[str]:
-        given = (self.optional(name) or "").lower().split(",")
+        return frozenset(each.lower() for each in self.texts(name))
+
+    def texts(self, name: str) -> frozenset[str]:
+        given = (self.optional(name) or "").split(",")
         return frozenset(each.strip() for each in given if each.strip())
 
     def storage(self, kind: str) -> str:
@@ -228,6 +250,22 @@ class House:
             self._credential,
             verify_challenge_resource=self.settings.key_vault_verify_challenge,
             options=self._connection_options(),
+        )
+
+    @cached_property
+    def callers(self) -> Callers | None:
+        """Who may call by an Entra token; None where no audience is set."""
+        from controller.adapters.azure.entra import EntraCallers
+
+        settings = self.settings
+        if not settings.alerts_audience:
+            return None
+        return EntraCallers(
+            settings.alerts_tenant,
+            settings.alerts_audience,
+            applications=settings.alerts_app_ids,
+            authority=settings.alerts_authority,
+            ca_file=settings.ca_file,
         )
 
     @cached_property

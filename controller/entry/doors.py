@@ -5,9 +5,10 @@ What a door needs is imported when it is first used, so that the worker indexes 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import azure.functions as func
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from controller.entry.http import Request, Response
 
 log = logging.getLogger("slipway.doors")
+
+_ALERT_SECONDS: Final = 8  # an action group waits ten
 
 ApiDoor = Literal["health", "list_apps", "get_app", "get_rollout", "command"]
 
@@ -72,8 +75,29 @@ async def api(request: func.HttpRequest, door: ApiDoor) -> func.HttpResponse:
     return await _answer(request, handler)
 
 
+async def alert(request: func.HttpRequest) -> func.HttpResponse:
+    """See `controller.entry.alerts.AlertDoor`. Whatever goes wrong is 503: Azure sends it again."""
+    from controller.entry.alerts import AlertDoor, unforeseen
+
+    async def handler(plain: Request) -> Response:
+        home = house()
+        door = AlertDoor(
+            configuration=home.configuration,
+            bus=home.bus,
+            secrets=home.secrets,
+            callers=home.callers,
+        )
+        async with asyncio.timeout(_ALERT_SECONDS):
+            return await door.take(plain)
+
+    return await _answer(request, handler, on_bug=unforeseen)
+
+
 async def _answer(
-    request: func.HttpRequest, handler: Callable[[Request], Awaitable[Response]]
+    request: func.HttpRequest,
+    handler: Callable[[Request], Awaitable[Response]],
+    *,
+    on_bug: Callable[[], Response] | None = None,
 ) -> func.HttpResponse:
     """Run *handler* on the worker's request; every error becomes an answer."""
     from controller.entry.http import problem, refuse
@@ -84,9 +108,9 @@ async def _answer(
         response = refuse(error)
     except Exception:
         log.exception("%s %s failed", request.method, request.url.partition("?")[0])
-        response = problem(
-            500, "SW500", "Slipway failed on this request.", "See the function's log; try again."
-        )
+        fix = "See the function's log; try again."
+        plain = problem(500, "SW500", "Slipway failed on this request.", fix)
+        response = on_bug() if on_bug else plain
     return func.HttpResponse(
         response.text(),
         status_code=response.status,

@@ -20,6 +20,12 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "authLevel": "anonymous",  # it has a shared secret of its own
         "route": "webhooks/{registry}",
     },
+    "alert": {
+        "type": "httpTrigger",
+        "methods": ["POST"],
+        "authLevel": "anonymous",  # likewise, or an Entra token
+        "route": "alerts",
+    },
     "on_command": QUEUE | {"queueName": "rollouts"},
     "on_observe": QUEUE | {"queueName": "observations"},
     "sweep": {
