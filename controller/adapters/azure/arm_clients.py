@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.mgmt.web.aio import WebSiteManagementClient
-from azure.mgmt.web.aio.operations import WebAppsOperations
 
 from controller.adapters.azure.arm_site import ArmSlot
 from controller.core.plan import SlotName, Target
@@ -45,16 +44,21 @@ class ArmClients:
         for client in clients:
             await client.close()
 
+    @property
+    def endpoint(self) -> str:
+        """Where Resource Manager is."""
+        return self._arm_endpoint
+
     def slot(self, target: Target, name: SlotName) -> ArmSlot:
         """Return the calls of one slot."""
-        return ArmSlot(self.operations(target), target, name)
+        return ArmSlot(self.client(target).web_apps, target, name)
 
-    def operations(self, target: Target) -> WebAppsOperations:
-        """Return everything that can be asked in the subscription of *target*."""
+    def client(self, target: Target) -> WebSiteManagementClient:
+        """Return the client of the subscription of *target*."""
         client = self._clients.get(target.subscription)
         if client is None:
             client = self._clients[target.subscription] = self._made(target.subscription)
-        return client.web_apps
+        return client
 
     def _made(self, subscription: str) -> WebSiteManagementClient:
         options: dict[str, Any] = {

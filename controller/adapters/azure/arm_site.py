@@ -57,7 +57,7 @@ class ArmSlot:
 
     async def change_configuration(self, change: SiteConfig, request_id: str) -> None:
         """PATCH config/web with nothing but *change*."""
-        body, marked = SiteConfigResource(properties=change), _marked(request_id)
+        body, marked = SiteConfigResource(properties=change), marked_by(request_id)
         with self._errors("changing the configuration of"):
             if self._name is None:
                 await self._operations.update_configuration(*self._site, body, **marked)
@@ -78,7 +78,7 @@ class ArmSlot:
 
     async def put_container(self, name: str, container: SiteContainer, request_id: str) -> None:
         """PUT a site container: the whole of it. It runs from the next restart on."""
-        marked = _marked(request_id)
+        marked = marked_by(request_id)
         with self._errors(f"writing container {name} of"):
             if self._name is None:
                 await self._operations.create_or_update_site_container(
@@ -102,7 +102,7 @@ class ArmSlot:
 
     async def replace_settings(self, settings: Mapping[str, str], request_id: str) -> None:
         """PUT config/appsettings: the whole set."""
-        body, marked = StringDictionary(properties=dict(settings)), _marked(request_id)
+        body, marked = StringDictionary(properties=dict(settings)), marked_by(request_id)
         with self._errors("writing the settings of"):
             if self._name is None:
                 await self._operations.update_application_settings(*self._site, body, **marked)
@@ -113,7 +113,7 @@ class ArmSlot:
 
     async def restart(self, request_id: str) -> None:
         """POST restart."""
-        marked = _marked(request_id)
+        marked = marked_by(request_id)
         with self._errors("restarting"):
             if self._name is None:
                 await self._operations.restart(*self._site, **marked)
@@ -156,7 +156,7 @@ class ArmSlot:
         return arm_errors(self._target, self._slot, f"{doing} {self._target.site}/{self._slot}")
 
 
-def _marked(request_id: str) -> dict[str, Any]:
+def marked_by(request_id: str) -> dict[str, Any]:
     """Return options of a call that changes something: its mark in Resource Manager's log.
 
     Same key, same GUID: whoever reads the log sees that two requests were one intention.
