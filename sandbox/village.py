@@ -36,6 +36,7 @@ RESOURCE_GROUP = "rg-shop"
 WORKSPACE = "22222222-2222-2222-2222-222222222222"
 APP = "shop"
 WEBHOOK_SECRET = "loopback-webhook-secret"
+ALERTS_AUDIENCE = "api://slipway-alerts"
 SECRETS = ("webhook-acr", "webhook-ghcr", "webhook-alerts")
 _USUAL_LATENCY_MS = 30
 _ME = "00000000-0000-0000-0000-0000000d0cce"
@@ -247,6 +248,9 @@ class Village:
             "ARM_ENDPOINT": self.app_service.arm_url,
             "LOG_ANALYTICS_ENDPOINT": self.monitor.query_url,
             "KEY_VAULT_URL": self.vault.url,
+            "SLIPWAY_ALERTS_AUDIENCE": ALERTS_AUDIENCE,
+            "SLIPWAY_ALERTS_TENANT": self.identity.issuer.tenant,
+            "SLIPWAY_ALERTS_AUTHORITY": self.identity.url,
             "KEY_VAULT_VERIFY_CHALLENGE": "false",
             **self.identity.environment(),
             **self.options.settings,
@@ -300,9 +304,15 @@ class Village:
             f"/providers/Microsoft.Web/sites/{app}"
         )
 
-    def action_group(self) -> ActionGroup:
-        """Return an action group whose webhook leads to Slipway's door for alerts."""
-        return ActionGroup(f"{self.host.url}/api/alerts", key=WEBHOOK_SECRET)
+    def action_group(self, *, secure: bool = False) -> ActionGroup:
+        """Return an action group whose webhook leads to Slipway's door for alerts.
+
+        It shows the shared secret, or the token of a *secure* webhook.
+        """
+        url = f"{self.host.url}/api/alerts"
+        if secure:
+            return ActionGroup(url, issuer=self.identity.issuer, audience=ALERTS_AUDIENCE)
+        return ActionGroup(url, key=WEBHOOK_SECRET)
 
     async def _announce(self, event: PushEvent) -> None:
         by_github = {app.name for app in self.options.more_apps if app.channel == "ghcr"}
