@@ -11,6 +11,7 @@ import pytest_asyncio
 from azure.servicebus import ServiceBusMessage, TransportType
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 
+from controller.entry.queue import MAX_REPEATS
 from sandbox.servicebus.view import MessageView
 from sandbox.village import APP, MoreApp, Options, Village
 from tests.e2e.kit import NEVER, QUICK, App, Json, steps, under_load, until
@@ -172,19 +173,22 @@ async def test_a_pipeline_submits_pauses_resumes_promotes_approves_and_aborts(
         assert village.broker.queue("rollouts").dead_letter == ()
 
 
-async def test_what_the_platform_gave_up_on_is_found_and_told(
+async def test_an_order_that_fails_waits_and_what_fails_for_hours_is_found_and_told(
     village: Village, pipeline: Pipeline
 ) -> None:
-    """An order that cannot be handled ten times over, here for want of a readable apps.yaml.
+    """Orders that cannot be handled, here for want of a readable apps.yaml.
 
-    The sweep moves it to queue ``rejected``, and the app's audit says so.
+    One is tried again later and is done. The other's name says that it was tried for hours: the
+    platform gives up on it, the sweep moves it to queue ``rejected``, the app's audit says so.
     """
     good = village.apps_file.read_text()
     async with under_load(village, APP, rate=None) as shop:
         village.apps_file.write_text("apps: [")
         await asyncio.sleep(REFRESH_SECONDS)
         order = {"v": 1, "command": "pause", "app": APP, "by": "ann"}
-        await pipeline.send(order, session=APP, message_id="unlucky")
+        await pipeline.send(order, session=APP, message_id="patient")
+        last = f"unlucky/again/{MAX_REPEATS}"
+        await pipeline.send(order, session=APP, message_id=last)
 
         async def given_up() -> bool:
             return bool(village.broker.queue("rollouts").dead_letter)
@@ -193,9 +197,10 @@ async def test_what_the_platform_gave_up_on_is_found_and_told(
         village.apps_file.write_text(good)
         await asyncio.sleep(REFRESH_SECONDS)
         await sweep(village)
-        copy = await rejected(village, "unlucky")
+        copy = await rejected(village, last)
         page = await shop.event("page", "'pause' was given up after 10 deliveries")
 
+        await shop.event("refused", "no rollout under way")
         assert json.loads(copy.body) == order
         assert copy.properties["reason"] == "MaxDeliveryCountExceeded"
         assert page["what"] == "sweep"
