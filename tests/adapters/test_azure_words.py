@@ -8,7 +8,13 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 
 from controller.adapters.azure.arm_answer import message, retry_after
-from controller.adapters.azure.container_image import fx_version, image_of
+from controller.adapters.azure.container_image import (
+    fx_version,
+    image_of,
+    registry_of,
+    same_image,
+    uses_site_containers,
+)
 from controller.adapters.azure.release_settings import (
     release_of,
     telemetry_release_of,
@@ -62,6 +68,47 @@ def test_when_to_come_back_is_read_from_seconds_and_dates() -> None:
     assert retry_after(error()) is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("r.test/shop@sha256:0", "R.Test/shop@sha256:0", True),
+        ("r.test:5000/shop:1@sha256:0", "r.test:5000/shop@sha256:0", True),
+        ("localhost:5000/shop:1", "LOCALHOST:5000/shop:1", True),
+        ("nginx", "docker.io/library/nginx", True),
+        ("nginx@sha256:0", "registry-1.docker.io/library/nginx@sha256:0", True),
+        ("index.docker.io/team/shop:1", "team/shop:1", True),
+        ("r.test/shop@sha256:0", "r.test/shop@sha256:1", False),
+        ("r.test/shop:1", "r.test/shop:2", False),
+        ("r.test/shop:1", "r.test/shop@sha256:0", False),
+        ("r.test/Shop:1", "r.test/shop:1", False),
+        ("r.test:5000/shop:1", "r.test/shop:1", False),
+        (None, "r.test/shop:1", False),
+    ],
+)
+def test_two_spellings_of_one_image_are_known(one: str | None, other: str, *, same: bool) -> None:
+    """Hosts have no case, Docker Hub has three names, and a tag says nothing beside a digest."""
+    assert same_image(one, other) is same
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("nginx:1", "docker.io"),
+        ("team/shop", "docker.io"),
+        ("Index.Docker.IO/team/shop", "docker.io"),
+        ("contoso.azurecr.io/shop@sha256:0", "contoso.azurecr.io"),
+        ("127.0.0.1:5000/shop", "127.0.0.1:5000"),
+    ],
+)
+def test_an_images_registry_is_told(image: str, registry: str) -> None:
+    assert registry_of(image) == registry
+
+
+def test_the_sidecar_model_is_known_by_its_word_in_any_case() -> None:
+    words = ["sitecontainers", "SiteContainers", " SITECONTAINERS ", "DOCKER|sitecontainers", None]
+    assert [uses_site_containers(word) for word in words] == [True, True, True, False, False]
+
+
 def test_the_classic_form_names_an_image_and_nothing_else_does() -> None:
     assert image_of(fx_version("r.io/shop@sha256:0")) == "r.io/shop@sha256:0"
     assert image_of("docker|nginx") == "nginx"
@@ -102,5 +149,12 @@ def test_the_legacy_mirror_of_the_image_is_kept_true_where_it_exists() -> None:
             "DOCKER_CUSTOM_IMAGE_NAME"
         ]
         == "new"
+    )
+    prefixed = {"DOCKER_CUSTOM_IMAGE_NAME": "docker|old"}
+    assert with_release(prefixed, image="new", release="R")["DOCKER_CUSTOM_IMAGE_NAME"] == (
+        "DOCKER|new"
+    )
+    assert with_release(prefixed, image=None, release="R")["DOCKER_CUSTOM_IMAGE_NAME"] == (
+        "docker|old"
     )
     assert "DOCKER_CUSTOM_IMAGE_NAME" not in with_release({}, image="new", release="R")

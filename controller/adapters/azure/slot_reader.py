@@ -20,6 +20,7 @@ from controller.ports import SlotView
 _RUNNING: Final = "running"
 _STOPPED: Final = "stopped"
 _NORMAL: Final = "normal"
+_DIGEST: Final = "sha256:"
 _START_LIMIT: Final = "WEBSITES_CONTAINER_START_TIME_LIMIT"
 _START_SECONDS: Final = 230.0  # the platform's default
 _MAX_START_SECONDS: Final = 1800.0
@@ -110,6 +111,13 @@ def _trouble(site: Site) -> str | None:
 
 def _state_warnings(site: Site, view: SlotView) -> list[str]:
     found = [] if view.trouble is None else [view.trouble]
+    digest = (view.image or "").partition("@")[2]
+    shown = view.release or ""
+    if digest and shown.startswith(_DIGEST) and shown != digest:
+        found.append(
+            f"names the image {digest} but shows the identity {shown}: somebody changed one of "
+            "them past Slipway, so what it shows proves nothing"
+        )
     available = _word(site.availability_state) or _NORMAL
     if available != _NORMAL:
         found.append(f"is {available} by the platform's own word (availabilityState)")
