@@ -41,9 +41,27 @@ async def _check(
     detail = f"ready {count} of {effect.needed}: {describe(answer)} in {answer.elapsed_ms:.0f} ms"
     if count < effect.needed:
         return ReadyChecked(at=clock.now(), key=effect.key, ready=True, detail=detail)
+    if not await _is_still_configured(effect, platform):
+        detail = f"{detail}; but slot {effect.slot} was given something else since; put right"
+        return ReadyChecked(at=clock.now(), key=effect.key, ready=False, detail=detail)
     smoke, said = await _smoke(effect, hosts, prober)
     return ReadyChecked(
         at=clock.now(), key=effect.key, ready=True, smoke=smoke, detail=f"{detail}; {said}"
+    )
+
+
+async def _is_still_configured(effect: CheckReady, platform: TargetPlatform) -> bool:
+    """Hold the slot to what it was given, before its answers are taken for a proof.
+
+    A write that lands late can put another image under this build's identity: what answers then
+    says the right name and is the wrong build.
+    """
+    return effect.image is None or await platform.stage(
+        effect.target,
+        effect.slot,
+        image=effect.image,
+        release=effect.release,
+        request_id=effect.key,
     )
 
 

@@ -84,6 +84,7 @@ def ask_ready(r: Rollout, _: object) -> Effect:
         health=r.spec.health,
         streak=r.streak,
         needed=answers_needed(r),
+        image=r.image.reference,
     )
 
 

@@ -61,6 +61,7 @@ class CheckReady:
     health: Health
     streak: int  # ready answers so far
     needed: int  # ready answers in a row that prove the build
+    image: str | None = None  # what the slot must still be configured with; None: not looked at
     name: Literal["check_ready"] = "check_ready"
 
 

@@ -30,9 +30,9 @@ SMOKE = SmokeTest(method="GET", path="/", expect_body='"release"')
 PATIENT = replace(HEALTH, smoke_tests=(SMOKE,), request_timeout=timedelta(seconds=10))
 
 
-@pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[SandboxStand]:
-    async with sandbox_stand(tmp_path) as real:
+@pytest.fixture(params=["classic", "sitecontainers"])
+async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SandboxStand]:
+    async with sandbox_stand(tmp_path, site_containers=request.param == "sitecontainers") as real:
         yield real
 
 
@@ -133,8 +133,9 @@ async def test_routing_is_proved_only_once_the_front_door_obeys(stand: SandboxSt
     )
 
     assert len(replies) > 1
-    writes = [entry for entry in stand.service.log if entry.method == "PATCH"]
-    assert len(writes) == 2  # the image, and the rules once
+    bodies = [entry.body for entry in stand.service.log if entry.method == "PATCH"]
+    rules = [body for body in bodies if "experiments" in body["properties"]]
+    assert len(rules) == 1
 
 
 async def test_a_build_that_cannot_be_pulled_explains_itself(stand: SandboxStand) -> None:
@@ -165,3 +166,53 @@ async def test_a_build_that_cannot_be_pulled_explains_itself(stand: SandboxStand
     assert "answers 503" in dead.detail
     assert "not found" in dead.detail
     assert len(dead.detail) <= 500
+
+
+async def test_an_image_that_lands_late_is_found_before_its_answers_are_believed(
+    tmp_path: Path,
+) -> None:
+    """An older write puts "old" under the identity of "new": it answers by the right name."""
+    async with sandbox_stand(tmp_path) as stand:
+        await bring_up(stand)
+        blue = stand.site.slot("blue")
+        blue.apply_config({**blue.config, "linuxFxVersion": f"DOCKER|{image('old')}"})
+        assert await stand.site.settled()
+        look = CheckReady(
+            key=key("check_ready"),
+            target=TARGET,
+            slot=BLUE,
+            release=digest("new"),
+            health=PATIENT,
+            streak=0,
+            needed=1,
+            image=image("new"),
+        )
+
+        reply = await check_ready.perform(look, stand.platform, stand.prober, CLOCK)
+
+        assert isinstance(reply, ReadyChecked)
+        assert not reply.ready
+        assert "put right" in reply.detail
+        assert blue.image == image("new")
+        assert await stand.site.settled()
+        reply = await check_ready.perform(look, stand.platform, stand.prober, CLOCK)
+        assert isinstance(reply, ReadyChecked)
+        assert reply.ready
+
+
+async def test_what_lands_in_the_bad_slot_after_the_rollback_is_repaired_when_asked_again(
+    tmp_path: Path,
+) -> None:
+    """The bad build's image lands late in the slot that was refilled: the goal still stands."""
+    async with sandbox_stand(tmp_path) as stand:
+        await bring_up(stand)
+        await until_done(lambda: restore.perform(RESTORE, stand.platform, stand.prober, CLOCK))
+        blue = stand.site.slot("blue")
+        blue.apply_config({**blue.config, "linuxFxVersion": f"DOCKER|{image('new')}"})
+
+        replies = await until_done(
+            lambda: restore.perform(RESTORE, stand.platform, stand.prober, CLOCK)
+        )
+
+        assert isinstance(replies[0], NotYet)
+        assert blue.image == image("old")
