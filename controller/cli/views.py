@@ -25,7 +25,7 @@ def apps_table(apps: Sequence[Json], printer: Printer) -> None:
 
 def status_table(apps: Sequence[Json], printer: Printer) -> None:
     """Print what is under way."""
-    columns = ("app", "state", "rollout", "canary", "routing", "verdict", "why")
+    columns = ("app", "state", "rollout", "canary", "routing", "verdict", "alerts", "why")
     rows = [
         (
             app.get("app"),
@@ -34,6 +34,7 @@ def status_table(apps: Sequence[Json], printer: Printer) -> None:
             f"{app.get('weight', 0)} %" if app.get("rollout") else "",
             app.get("routing"),
             part(app, "verdict").get("label"),
+            [alert.get("rule") for alert in parts(app, "firing")],
             app.get("why"),
         )
         for app in apps
@@ -54,6 +55,7 @@ def app_page(app: Json, printer: Printer) -> None:
             "Serves": _release(part(app, "stable")),
             "Verdict": _verdict(app),
             "Why": app.get("why"),
+            "Alerts": "\n".join(_alert(alert) for alert in parts(app, "firing")),
             "Queued": app.get("queued"),
             "Quarantine": "\n".join(
                 f"{_digest(entry)} {entry.get('reason', '')}" for entry in parts(app, "quarantine")
@@ -142,6 +144,11 @@ def _release(release: Json) -> str:
     if not release:
         return ""
     return f"{release.get('tag') or ''} ({_digest(release)}) in {release.get('slot')}".strip()
+
+
+def _alert(alert: Json) -> str:
+    said = f": {alert['detail']}" if alert.get("detail") else ""
+    return f"{alert.get('rule')} since {moment(alert.get('since'))}{said}"
 
 
 def _verdict(view: Json) -> str:

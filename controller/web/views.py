@@ -27,6 +27,16 @@ def app_view(spec: AppSpec, state: AppState) -> Json:
         "verdict": _verdict(active.verdict) if active else None,
         "why": active.why if active else "",
         "queued": [rollout.id for rollout in state.queued],
+        "firing": [
+            {
+                "rule": alert.rule,
+                "resource": alert.resource,
+                "since": _time(alert.fired_at),
+                "until": _time(alert.until),
+                "detail": alert.detail,
+            }
+            for alert in state.firing
+        ],
         "quarantine": [
             {"digest": q.digest, "rollout": q.rollout, "reason": q.reason, "at": _time(q.at)}
             for q in state.quarantine

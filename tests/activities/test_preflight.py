@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -221,3 +222,28 @@ async def test_a_missing_site_or_slot_fails() -> None:
     assert isinstance(reply, Failed)
     assert "another" in reply.reason
     assert NEW_DIGEST not in reply.reason
+
+
+# --- Alerts ---------------------------------------------------------------------------------------
+
+ALERT = "alert 'shop-5xx' on sites/shop since 2026-01-01T11:59:00Z: Sev1"
+
+
+async def test_no_release_starts_while_an_alert_fires() -> None:
+    reply = await Bench().preflight(replace(checking(), firing=(ALERT, "alert 'b' on x")))
+
+    assert isinstance(reply, PreflightFailed)
+    assert reply.reasons == (
+        f"A{ALERT[1:]} fires. Wait until it is resolved, then retry.",
+        "Alert 'b' on x fires. Wait until it is resolved, then retry.",
+    )
+
+
+@pytest.mark.parametrize("changes", [{"is_way_back": True}, {"override": "it is the fix"}])
+async def test_a_way_back_or_a_persons_will_starts_all_the_same_with_a_warning(
+    changes: dict[str, Any],
+) -> None:
+    reply = await Bench().preflight(replace(checking(), firing=(ALERT,), **changes))
+
+    assert isinstance(reply, PreflightPassed)
+    assert f"{ALERT} fires" in reply.warnings

@@ -130,6 +130,15 @@ def app() -> dict[str, Any]:
         "verdict": None,
         "why": "",
         "queued": [],
+        "firing": [
+            {
+                "rule": "shop-5xx",
+                "resource": "/subscriptions/s/resourcegroups/g/providers/microsoft.web/sites/shop",
+                "since": "2026-01-02T03:04:05+00:00",
+                "until": "2026-01-03T03:04:05+00:00",
+                "detail": "Sev1, Platform: Total Http5xx was 42",
+            }
+        ],
         "quarantine": [{"digest": DIGEST, "rollout": "r0", "reason": "p95 slow", "at": ""}],
         "releases": [stable],
         "rollouts": [],

@@ -50,11 +50,23 @@ def test_status_shows_an_app_or_a_rollout(
     controller.says("GET /api/apps/shop", (200, app))
     controller.says("GET /api/rollouts/r1", (200, rollout()))
 
-    assert "Serves      v1 (sha256:abababababab) in blue" in slipway("status", "shop")[1]
+    shown = slipway("status", "shop")[1]
+    assert "Serves      v1 (sha256:abababababab) in blue" in shown
+    assert "Alerts      shop-5xx since 2026-01-02 03:04:05Z: Sev1, Platform: Total" in shown
     out = slipway("status", "r1")[1]
     assert "Image     shop:v2 (sha256:abababababab)" in out
     assert "new    12        0           3.142   9" in out
     assert "queued > preflight" in out
+
+
+def test_status_of_all_names_the_rules_that_fire(
+    controller: Any, slipway: Run, app: dict[str, Any]
+) -> None:
+    controller.says("GET /api/apps", (200, {"apps": [app]}))
+
+    header, row = slipway("status")[1].splitlines()
+
+    assert row[header.index("ALERTS") :].startswith("shop-5xx")
 
 
 def test_status_of_nobody_says_so(controller: Any, slipway: Run) -> None:
