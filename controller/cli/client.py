@@ -59,7 +59,7 @@ class Client:
         """Return one rollout with its history."""
         return self._send("GET", ("api", "rollouts", name), None, must_have="state")
 
-    def order(self, app: str, command: str, body: Mapping[str, str]) -> Json:
+    def order(self, app: str, command: str, body: Mapping[str, str | bool]) -> Json:
         """Give an order to *app* and return the answer. Never sent twice."""
         content = json.dumps(body).encode()
         return self._send("POST", ("api", "apps", app, command), content, must_have="accepted")

@@ -69,10 +69,12 @@ def await_rollout(
     interval: timedelta,
     limit: timedelta,
     instead: str | None = None,
+    order: str | None = None,
 ) -> str:
     """Return the id of the new rollout of the app seen *before* the order.
 
-    *instead* names a running rollout whose end is an answer too: it was turned back.
+    *instead* names a running rollout whose end is an answer too: it was turned back. *order* is
+    the order's id: what the app's audit says of it is believed before anything else.
 
     Raises:
         CommandError: nothing came of the order.
@@ -81,6 +83,9 @@ def await_rollout(
     known = known_rollouts(before)
     patience = min(limit, _APPEARANCE)
     for app in _looks(lambda: client.app(name), printer, interval, patience):
+        named = _outcome(app, order) if order else None
+        if named:
+            return named
         for rollout in sorted(known_rollouts(app) - known, reverse=True):
             if fits(client.rollout(rollout)):
                 return rollout
@@ -92,6 +97,26 @@ def await_rollout(
         f"The image may serve already, be on its way or be quarantined: slipway status {name}",
         Exit.FAILED,
     )
+
+
+def _outcome(app: Json, order: str) -> str | None:
+    """Return the rollout that came of *order*, None where nothing is known yet.
+
+    Raises:
+        CommandError: it was refused or ignored.
+    """
+    events = [event for event in parts(app, "events") if event.get("order") == order]
+    begun = next((event for event in events if event.get("kind") == "submitted"), None)
+    if begun:
+        return str(begun.get("rollout"))
+    turned_down = next((e for e in events if e.get("kind") in {"refused", "ignored"}), None)
+    if turned_down:
+        raise CommandError(
+            f"The order was {turned_down.get('kind')}: {turned_down.get('why')}",
+            f"See what it is doing: slipway status {app.get('app')}",
+            Exit.FAILED,
+        )
+    return None
 
 
 def _looks(

@@ -139,9 +139,20 @@ def connect(arguments: Namespace) -> Client:
     )
 
 
-def send_order(client: Client, arguments: Namespace, command: str, **fields: str | None) -> Json:
+def rollout_argument(parser: ArgumentParser) -> None:
+    """Let the order name the rollout that it is meant for."""
+    parser.add_argument(
+        "--rollout",
+        metavar="ROLLOUT",
+        help="the rollout that is meant; the order does nothing to another one",
+    )
+
+
+def send_order(
+    client: Client, arguments: Namespace, command: str, **fields: str | bool | None
+) -> Json:
     """Send *command* to the app and return the answer: it is accepted, not yet carried out."""
-    body = {"reason": arguments.reason, "by": arguments.by or _user()}
+    body: dict[str, str | bool] = {"reason": arguments.reason, "by": arguments.by or _user()}
     body |= {name: value for name, value in fields.items() if value is not None}
     return client.order(arguments.app, command, body)
 
@@ -163,17 +174,15 @@ def simple_order(
 
     def run(arguments: Namespace, printer: Printer) -> Exit:
         client = connect(arguments)
-        answer = send_order(client, arguments, command)
+        answer = send_order(client, arguments, command, rollout=arguments.rollout)
         report_order(answer, arguments, printer, command)
         return Exit.OK
 
-    return Verb(
-        name=command,
-        help=help_line,
-        description=description,
-        arguments=lambda parser: order_arguments(parser, reason_required=reason_required),
-        run=run,
-    )
+    def arguments(parser: ArgumentParser) -> None:
+        order_arguments(parser, reason_required=reason_required)
+        rollout_argument(parser)
+
+    return Verb(name=command, help=help_line, description=description, arguments=arguments, run=run)
 
 
 def _reason(text: str) -> str:

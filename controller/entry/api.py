@@ -37,10 +37,12 @@ _LATEST_APP_EVENTS: Final = 50
 _ORDERS: Final = ("approve", "reject", "pause", "resume", "abort", "promote")
 COMMANDS: Final = ("deploy", "rollback", "retry", *_ORDERS)
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "deploy": frozenset({"image", "tag"}),
-    "rollback": frozenset({"to"}),
+    "deploy": frozenset({"image", "tag", "override"}),
+    "rollback": frozenset({"to", "rollout"}),
     "retry": frozenset({"digest"}),
+    **{order: frozenset({"rollout"}) for order in _ORDERS},
 }
+_FLAGS: Final = frozenset({"override"})
 _COMMON: Final = frozenset({"reason", "by", "id"})
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the OCI distribution's grammar
 
@@ -113,15 +115,17 @@ class Api:
         self, command: str, spec: AppSpec, fields: Mapping[str, Any]
     ) -> SubmitBody | RollbackBody | RetryBody | OrderBody:
         common = {"app": spec.id, "by": "api"} | {k: fields[k] for k in _COMMON if k in fields}
+        own = {k: fields[k] for k in ("to", "rollout") if k in fields}
         try:
             if command == "deploy":
                 image = await self._image(spec, fields)
-                return SubmitBody.model_validate(common | {"image": image})
+                override = fields.get("override", False)
+                return SubmitBody.model_validate(common | {"image": image, "override": override})
             if command == "rollback":
-                return RollbackBody.model_validate(common | {"to": fields.get("to")})
+                return RollbackBody.model_validate(common | own)
             if command == "retry":
                 return RetryBody.model_validate(common | {"digest": fields.get("digest", "")})
-            return OrderBody.model_validate(common | {"command": command})
+            return OrderBody.model_validate(common | own | {"command": command})
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -177,11 +181,14 @@ def _check_fields(command: str, fields: Mapping[str, Any]) -> None:
             f"{command} does not know {', '.join(unknown)}.",
             fix=f"It takes {', '.join(sorted(known))}.",
         )
-    wrong = [name for name, value in fields.items() if not isinstance(value, str)]
-    if wrong:
+    wrong = [n for n, value in fields.items() if n not in _FLAGS and not isinstance(value, str)]
+    flags = [n for n, value in fields.items() if n in _FLAGS and not isinstance(value, bool)]
+    if flags:
         raise MalformedError(
-            f"{', '.join(wrong)} must be text.", fix="Send every field as a JSON string."
+            f"{', '.join(flags)} must be true or false.", fix="Send it as a JSON boolean."
         )
+    if wrong:
+        raise MalformedError(f"{', '.join(wrong)} must be text.", fix="Send it as a JSON string.")
 
 
 def _ok(body: Mapping[str, Any]) -> Response:

@@ -26,6 +26,7 @@ def app_view(spec: AppSpec, state: AppState) -> Json:
         "stable": _release(state.stable) if state.stable else None,
         "verdict": _verdict(active.verdict) if active else None,
         "why": active.why if active else "",
+        "frozen_until": _time(active.frozen_until) if active else None,
         "queued": [rollout.id for rollout in state.queued],
         "firing": [
             {
@@ -72,9 +73,11 @@ def rollout_view(r: Rollout) -> Json:
         "created_at": _time(r.created_at),
         "entered_at": _time(r.entered_at),
         "deadline": _time(r.deadline),
+        "frozen_until": _time(r.frozen_until),
         "ended_at": _time(r.ended_at),
         "by": r.by,
         "reason": r.reason,
+        "override": r.override,
         "why": r.why,
         "warnings": list(r.warnings),
         "verdict": _verdict(r.verdict),
@@ -108,6 +111,7 @@ def _event(row: AuditRow) -> Json:
         "what": record.what,
         "why": record.why,
         "by": record.by,
+        "order": record.order,
         "from": record.state_from,
         "to": record.state_to,
         "numbers": record.numbers,

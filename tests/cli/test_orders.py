@@ -24,6 +24,9 @@ ACCEPTED = {
 ORDERS = [
     (["deploy", "shop", "--tag", "v2"],                            "deploy",   {"tag": "v2", "reason": ""}),
     (["deploy", "shop", "--image", f"r.io/shop@{DIGEST}"],         "deploy",   {"image": f"r.io/shop@{DIGEST}", "reason": ""}),
+    (["deploy", "shop", "--tag", "v2", "--override", "--reason", "hotfix"], "deploy", {"tag": "v2", "override": True, "reason": "hotfix"}),
+    (["rollback", "shop", "--reason", "slow", "--rollout", "r1"],  "rollback", {"reason": "slow", "rollout": "r1"}),
+    (["abort", "shop", "--reason", "slow", "--rollout", "r1"],     "abort",    {"reason": "slow", "rollout": "r1"}),
     (["rollback", "shop", "--reason", "slow"],                     "rollback", {"reason": "slow"}),
     (["rollback", "shop", "--reason", "slow", "--to", "v1"],       "rollback", {"reason": "slow", "to": "v1"}),
     (["retry", "shop", "--digest", DIGEST, "--reason", "fixed"],   "retry",    {"reason": "fixed", "digest": DIGEST}),
@@ -89,6 +92,47 @@ def test_deploy_and_wait_tells_when_nothing_comes_of_it(
 
     assert status == 1
     assert "no rollout of app shop came of it" in err
+
+
+@pytest.mark.parametrize("kind", ["refused", "ignored"])
+def test_deploy_and_wait_ends_at_once_where_the_order_is_turned_down(
+    controller: Any, slipway: Run, app: dict[str, Any], kind: str
+) -> None:
+    """The audit names the order; what it says of another one does not count."""
+    controller.says("POST /api/apps/shop/deploy", (202, ACCEPTED))
+    other = {"order": "o0", "kind": "refused", "why": "another one's"}
+    ours = {"order": "o1", "kind": kind, "why": "v1 was taken back; say retry"}
+    controller.says("GET /api/apps/shop", (200, app), (200, app | {"events": [other, ours]}))
+
+    status, _, err = slipway("deploy", "shop", "--tag", "v1", "--wait", "--interval", "100ms")
+
+    assert status == 1
+    assert f"The order was {kind}: v1 was taken back; say retry" in err
+
+
+def test_deploy_and_wait_follows_the_rollout_that_the_audit_names(
+    controller: Any, slipway: Run, app: dict[str, Any], rollout: Make
+) -> None:
+    """Also one whose image is called otherwise by now."""
+    controller.says("POST /api/apps/shop/deploy", (202, ACCEPTED))
+    begun = [
+        {"order": "o1", "kind": "ignored", "why": "r7 waits for r1"},
+        {"order": "o1", "kind": "submitted", "rollout": "r7"},
+    ]
+    controller.says("GET /api/apps/shop", (200, app), (200, app | {"events": begun}))
+    controller.says(
+        "GET /api/rollouts/r7", (200, rollout(id="r7", state="succeeded", is_over=True))
+    )
+
+    assert slipway("deploy", "shop", "--tag", "v9", "--wait", "--interval", "100ms")[0] == 0
+
+
+def test_an_override_needs_a_reason(controller: Any, slipway: Run) -> None:
+    status, _, err = slipway("deploy", "shop", "--tag", "v2", "--override")
+
+    assert status == 2
+    assert "--override needs --reason" in err
+    assert controller.requests == []
 
 
 @pytest.mark.parametrize(("end", "expected"), [("rolled_back", 0), ("succeeded", 1)])

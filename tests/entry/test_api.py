@@ -1,6 +1,8 @@
 """The HTTP API: every route, every error in one form."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from controller.core.errors import (
     UnknownRolloutError,
 )
 from controller.core.model import State
+from controller.core.plan import Freeze
 from controller.entry.api import COMMANDS
 from controller.entry.http import MAX_BODY_BYTES, Request, Response, refuse
 from controller.runtime.messages import parse_command
@@ -207,6 +210,16 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("nan", "abort", b'{"by": NaN}', 400, "by must be text"),
     ("null-field", "abort", {"by": None}, 400, "by must be text"),
     ("list-field", "deploy", {"image": [REFERENCE]}, 400, "image must be text"),
+    ("flag-as-text", "deploy", {"image": REFERENCE, "override": "true"}, 400, "true or false"),
+    ("no-reason", "deploy", {"image": REFERENCE, "override": True}, 400, "override: Value error"),
+    (
+        "blank-reason",
+        "deploy",
+        {"image": REFERENCE, "override": True, "reason": " "},
+        400,
+        "reason",
+    ),
+    ("retry-by-rollout", "retry", {"digest": digest(3), "rollout": "r"}, 400, "does not know"),
     ("endless-name", "abort", {"by": "a" * 201}, 400, "by"),
     ("endless-reason", "abort", {"reason": "a" * 2001}, 400, "reason"),
     ("empty-id", "abort", {"id": ""}, 400, "id"),
@@ -297,3 +310,43 @@ async def test_a_foreign_image_is_accepted_and_then_refused_in_the_record() -> N
     assert await api.house.rollouts() == []
     (refused,) = [r for r in await api.house.records() if r.kind == "refused"]
     assert "takes images from registry.test/shop" in refused.why
+
+
+async def test_a_freeze_can_be_seen_and_overridden_with_a_reason() -> None:
+    """Who waits for it is told until when and why; who overrides it is written down."""
+    freeze = Freeze(cron="0 0 1 * *", duration=timedelta(days=2), reason="audit")
+    base = spec()
+    api = Doors(replace(base, strategy=replace(base.strategy, freezes=(freeze,))))
+    await order(api, "deploy", {"image": image(3).reference})
+    await api.house.settle()
+
+    waiting = (await get(api, "get_app", app="shop")).body
+    assert waiting["frozen_until"] == "2026-01-03T00:00:00+00:00"
+    assert "Sat 2026-01-03 00:00 UTC: audit" in waiting["why"]
+    frozen = (await get(api, "get_rollout", id=waiting["rollout"])).body
+    assert (frozen["state"], frozen["frozen_until"]) == ("queued", waiting["frozen_until"])
+
+    body = {"image": image(4).reference, "override": True, "reason": "customers cannot pay"}
+    await order(api, "deploy", body)
+    await api.house.settle()
+    running = (await get(api, "get_app", app="shop")).body
+    begun = (await get(api, "get_rollout", id=running["rollout"])).body
+    assert (begun["override"], begun["frozen_until"]) == ("customers cannot pay", None)
+    assert begun["state"] not in {"queued", "rejected"}
+
+
+async def test_an_order_for_another_rollout_does_nothing_and_its_refusal_names_the_order() -> None:
+    api = doors()
+    await api.house.send(submit(2))
+    await api.house.run_to(State.OBSERVING)
+    named = {"rollout": "20260101T000000000-shop-0000dead-1", "id": "late", "reason": "bad"}
+
+    for command in ("abort", "rollback", "promote"):
+        await order(api, command, named)
+    await api.house.settle()
+
+    assert (await api.house.active()) is not None
+    events = (await get(api, "get_app", app="shop")).body["events"]
+    refused = [e for e in events if e["order"] == "late"]
+    assert [e["kind"] for e in refused] == ["refused"] * 3
+    assert all("meant for rollout 20260101T000000000-shop-0000dead-1" in e["why"] for e in refused)

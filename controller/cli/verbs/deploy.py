@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from controller.cli.exits import Exit
+from controller.cli.exits import CommandError, Exit
 from controller.cli.follow import await_rollout, follow
 from controller.cli.printing import Printer
 from controller.cli.values import Json, part
@@ -25,15 +25,29 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     what.add_argument("--tag", metavar="TAG", help="a tag of the app's repository")
     parser.add_argument(
+        "--override",
+        action="store_true",
+        help="start also into a freeze; --reason says why, for the audit",
+    )
+    parser.add_argument(
         "--wait", action="store_true", help="follow it to its end; exit 1 unless it succeeded"
     )
     following_arguments(parser)
 
 
 def _run(arguments: Namespace, printer: Printer) -> Exit:
+    if arguments.override and not arguments.reason.strip():
+        raise CommandError("--override needs --reason.", "Say why it cannot wait.", Exit.USAGE)
     client = connect(arguments)
     before = client.app(arguments.app) if arguments.wait else {}
-    answer = send_order(client, arguments, "deploy", image=arguments.image, tag=arguments.tag)
+    answer = send_order(
+        client,
+        arguments,
+        "deploy",
+        image=arguments.image,
+        tag=arguments.tag,
+        override=arguments.override or None,
+    )
     report_order(answer, arguments, printer, "deploy")
     if not arguments.wait:
         return Exit.OK
@@ -44,6 +58,7 @@ def _run(arguments: Namespace, printer: Printer) -> Exit:
         fits=lambda view: _is_of(view, arguments),
         interval=arguments.interval,
         limit=arguments.limit,
+        order=answer.get("id"),
     )
     end = follow(client, printer, rollout, interval=arguments.interval, limit=arguments.limit)
     return Exit.OK if end.get("state") == "succeeded" else Exit.FAILED

@@ -11,6 +11,7 @@ from controller.cli.verb import (
     following_arguments,
     order_arguments,
     report_order,
+    rollout_argument,
     send_order,
 )
 
@@ -24,6 +25,7 @@ def _arguments(parser: ArgumentParser) -> None:
         metavar="TAG|DIGEST|ROLLOUT",
         help="a release that served before (default: the one before)",
     )
+    rollout_argument(parser)
     parser.add_argument(
         "--wait", action="store_true", help="follow it to its end; exit 1 unless it went back"
     )
@@ -33,7 +35,7 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace, printer: Printer) -> Exit:
     client = connect(arguments)
     before = client.app(arguments.app) if arguments.wait else {}
-    answer = send_order(client, arguments, "rollback", to=arguments.to)
+    answer = send_order(client, arguments, "rollback", to=arguments.to, rollout=arguments.rollout)
     report_order(answer, arguments, printer, "rollback")
     if not arguments.wait:
         return Exit.OK
@@ -45,6 +47,7 @@ def _run(arguments: Namespace, printer: Printer) -> Exit:
         interval=arguments.interval,
         limit=arguments.limit,
         instead=before.get("rollout"),
+        order=answer.get("id"),
     )
     end = follow(client, printer, rollout, interval=arguments.interval, limit=arguments.limit)
     goals = {"succeeded"} if end.get("kind") == "rollback" else _TURNED_BACK
