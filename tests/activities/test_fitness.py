@@ -5,10 +5,13 @@ from datetime import timedelta
 
 import pytest
 
+from controller.activities import preflight
 from controller.activities.fitness import health_check_warning, of_slot_to_fill
+from controller.adapters.memory.swapper import MemorySwapper
+from controller.core.events import PreflightFailed, PreflightPassed
 from controller.core.plan import SlotName
 from controller.ports import PullAccess, PullMeans, SlotView
-from tests.activities.kit import checking
+from tests.activities.kit import Bench, checking
 
 ACR = "contoso.azurecr.io"
 SLOT = SlotView(
@@ -87,3 +90,31 @@ def test_a_health_check_of_its_own_is_warned_of(
     warning = health_check_warning(replace(SLOT, health_check_path=path), readiness)
 
     assert (warning is not None) is warned
+
+
+@pytest.mark.parametrize(
+    ("is_way_back", "is_swap", "reasons"),
+    [(False, False, ["no right"]), (True, False, []), (False, True, ["no right", "mixed"])],
+)
+async def test_what_speaks_against_a_new_build_keeps_nobody_from_going_back(
+    *, is_way_back: bool, is_swap: bool, reasons: list[str]
+) -> None:
+    """An objection is a reason for one and a warning for the other; of swaps it is for swaps."""
+    bench = Bench()
+    bench.site.objections, bench.site.swap_problems = ("no right",), ("mixed",)
+
+    reply = await preflight.perform(
+        replace(checking(), is_way_back=is_way_back, is_swap=is_swap),
+        bench.platform,
+        MemorySwapper(bench.world),
+        bench.registry,
+        bench.telemetry,
+        bench.clock,
+    )
+
+    if reasons:
+        assert isinstance(reply, PreflightFailed)
+        assert list(reply.reasons) == reasons
+    else:
+        assert isinstance(reply, PreflightPassed)
+        assert "no right" in reply.warnings
