@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from controller.adapters.memory.world import Fault, MemorySlot, World, error_of
-from controller.core.plan import Routing, SlotName, Target
+from controller.core.plan import PRODUCTION, Routing, SlotName, Target
 from controller.ports import Hosts, SiteView, SlotView
 
 _IDENTITY_SETTINGS = frozenset({"SLIPWAY_RELEASE", "OTEL_RESOURCE_ATTRIBUTES"})
-_NOTHING_DONE = frozenset({Fault.TRANSIENT, Fault.THROTTLED, Fault.PERMANENT})
 
 
 class MemoryPlatform:
@@ -39,24 +38,26 @@ class MemoryPlatform:
             scheme="https",
             slots={name: _view(slot) for name, slot in site.slots.items()},
             routing=site.rules,
-            sticky_names=frozenset(),
+            sticky_names=site.sticky,
             problems=site.problems,
             warnings=site.warnings,
+            objections=site.objections,
+            swap_problems=site.swap_problems,
         )
 
     async def stage(
         self, target: Target, slot: SlotName, *, image: str, release: str, request_id: str
     ) -> bool:
         """See `TargetPlatform`."""
-        fault = self._meet("stage")
-        found = self._world.slot(target, slot)
-        before = (found.image, found.release, found.telemetry_release)
-        if fault is Fault.CUT_SHORT:
-            found.image = image
-        else:
-            found.image, found.release, found.telemetry_release = image, release, release
-        was_so = before == (found.image, found.release, found.telemetry_release)
+        found, site = self._world.slot(target, slot), self._world.site(target)
+        fault = self._world.met("stage", site, found)
+        wanted = (image, release, release)
+        was_so = wanted == (found.image, found.release, found.telemetry_release)
         if not was_so:
+            self._world.require_unlocked(site, found.name)
+            found.image = image
+            if fault is not Fault.CUT_SHORT:
+                found.release = found.telemetry_release = release
             self._world.writes.append(f"stage {slot} {request_id}")
             self._world.begin(found)
         self._answer(fault, "stage")
@@ -64,11 +65,12 @@ class MemoryPlatform:
 
     async def route(self, target: Target, routing: Routing, *, request_id: str) -> Routing:
         """See `TargetPlatform`."""
-        fault = self._meet("route")
-        site = self._world.site(target)
+        site, production = self._world.site(target), self._world.slot(target, PRODUCTION)
+        fault = self._world.met("route", site, production)
         for name, _ in routing.shares:
             self._world.slot(target, name)
         if site.rules != routing:
+            self._world.require_unlocked(site, PRODUCTION)
             self._world.writes.append(f"route {routing} {request_id}")
             self._world.write_rules(site, routing)
         self._answer(fault, "route")
@@ -90,13 +92,6 @@ class MemoryPlatform:
     def _ask(self, operation: str) -> None:
         """Raise what a question meets; it changes nothing either way."""
         self._answer(self._world.weather.take(operation), operation)
-
-    def _meet(self, operation: str) -> Fault | None:
-        """Raise where nothing shall happen; else return the fault that strikes afterwards."""
-        fault = self._world.weather.take(operation)
-        if fault is not None and fault in _NOTHING_DONE:
-            raise error_of(fault, operation)
-        return fault
 
     def _answer(self, fault: Fault | None, operation: str) -> None:
         if fault is not None:

@@ -12,9 +12,18 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from controller.adapters.memory.swaps import (
+    OUTCOMES,
+    MemoryOperation,
+    SiteSwaps,
+    SwapEnding,
+    exchange,
+)
 from controller.core.errors import (
     AccessDeniedError,
     BusyError,
+    OperationInProgressError,
+    PreparedForSwapError,
     SiteMissingError,
     SlipwayError,
     SlotMissingError,
@@ -33,7 +42,15 @@ class Fault(StrEnum):
     THROTTLED = "throttled"  # nothing happened, and it says when to come back
     PERMANENT = "permanent"  # nothing happened, nor ever will
     LOST_RESPONSE = "lost_response"  # it happened, but nobody says so
-    CUT_SHORT = "cut_short"  # staging only: the image was written, its identity was not
+    CUT_SHORT = "cut_short"  # half done: an image without its identity; a swap that leaves locks
+    LATE = "late"  # a swap only: it begins later, and nobody says so
+    UNDONE = "undone"  # a swap only: taken, then given up by the platform
+    REFUSED = "refused"  # a swap only: taken, then given up as the build does not come up
+    SOMEBODY_ELSE = "somebody_else"  # a change only: another operation begins just before
+    LOCKED = "locked"  # a change only: somebody began a swap just before and left it so
+
+
+NOTHING_DONE: Final = frozenset({Fault.TRANSIENT, Fault.THROTTLED, Fault.PERMANENT})
 
 
 def error_of(fault: Fault, operation: str) -> SlipwayError:
@@ -47,7 +64,8 @@ def error_of(fault: Fault, operation: str) -> SlipwayError:
 class Weather:
     """Which call meets which fault: by script per operation, or by a function.
 
-    Operations: read, hosts, stage, route, instances, log_tail, ready, smoke, digest_of.
+    Operations: read, hosts, stage, route, instances, log_tail, ready, smoke, digest_of, look,
+    differences, swap, follow, unlock.
     """
 
     def __init__(self) -> None:
@@ -74,6 +92,7 @@ class Behaviour:
     status: int = 200  # of its readiness path
     shows_identity: bool = True
     smoke_error: str | None = None
+    swaps: bool = True  # it comes up under the other slot's settings, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +131,10 @@ class MemorySite:
     visitors: int = 0
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()
+    swap_problems: tuple[str, ...] = ()
+    sticky: frozenset[str] = frozenset()  # names of settings that stay with their slot
+    swaps: SiteSwaps = field(default_factory=SiteSwaps)
 
     @property
     def host(self) -> str:
@@ -129,6 +152,9 @@ class World:
         self.routing_delay = 0  # requests to the public host that still meet the old rules
         self.absent_rule_cookie_respected = True
         self.writes: list[str] = []  # every change made through the platform, in order
+        self.swap_looks = 1  # looks that still find a swap under way
+        self.late_looks = 2  # looks before one that is late begins
+        self.swaps_sent = 0  # requests for a swap, whatever became of them
         self._by_host: dict[str, tuple[MemorySite, MemorySlot]] = {}
 
     def create_site(
@@ -186,6 +212,74 @@ class World:
         slot.starting = Build(image=slot.image, release=slot.release)
         slot.looks_left = self.behaviour(slot.image).looks
         slot.log.append(f"INFO - Starting container for {slot.image}")
+
+    def begin_swap(
+        self,
+        site: MemorySite,
+        slot: MemorySlot,
+        ending: SwapEnding = SwapEnding.DONE,
+        *,
+        after: int = 0,
+    ) -> str:
+        """Let *slot* and production be exchanged, whoever asks for it; return the operation."""
+        behaviour = self.behaviour(slot.image)
+        comes_up = behaviour.starts and behaviour.swaps
+        operation = MemoryOperation(
+            id=f"swap-{len(site.swaps.by_id) + 1}",
+            slot=slot.name,
+            looks_left=self.swap_looks,
+            ending=ending if comes_up else SwapEnding.REFUSED,
+        )
+        site.swaps.take(operation, after=after)
+        return operation.id
+
+    def hold(self, site: MemorySite, looks: int) -> str:
+        """Let an operation that is no swap hold *site* for *looks*; return its id."""
+        name = f"operation-{len(site.swaps.by_id) + 1}"
+        site.swaps.take(MemoryOperation(id=name, looks_left=looks))
+        return name
+
+    def pass_look(self, site: MemorySite) -> None:
+        """Let an operation come one look closer to its end."""
+        ended = site.swaps.pass_look()
+        if ended is None:
+            return
+        ended.outcome = OUTCOMES[ended.ending]
+        if ended.slot is None:
+            return
+        slot, production = site.slots[ended.slot], site.slots[PRODUCTION]
+        if ended.ending is SwapEnding.LEFT_LOCKED:
+            site.swaps.lock(slot.name)
+        elif ended.ending is SwapEnding.DONE:
+            exchange(slot, production, site.sticky)
+            self.begin(slot)  # what served before is started again, with its new slot's settings
+            site.swaps.ended += 1
+            site.swaps.swapped_slots = (slot.name, PRODUCTION)
+
+    def require_idle(self, site: MemorySite) -> None:
+        """Refuse what cannot be while an operation holds *site*. Time passes by a refusal, too."""
+        running = site.swaps.running
+        if running is not None:
+            self.pass_look(site)
+            raise OperationInProgressError(f"Operation {running.id} is in progress.")
+
+    def require_unlocked(self, site: MemorySite, *slots: SlotName) -> None:
+        """Refuse a change of *slots* while an operation, or a swap that was left, holds them."""
+        self.require_idle(site)
+        for slot in slots:
+            if site.swaps.is_locked(slot):
+                raise PreparedForSwapError(f"Slot {slot} has been prepared for swap.")
+
+    def met(self, operation: str, site: MemorySite, slot: MemorySlot) -> Fault | None:
+        """Raise where nothing shall happen, let others act first; else return what strikes."""
+        fault = self.weather.take(operation)
+        if fault is not None and fault in NOTHING_DONE:
+            raise error_of(fault, operation)
+        if fault is Fault.SOMEBODY_ELSE and site.swaps.running is None:
+            self.hold(site, self.swap_looks)
+        if fault is Fault.LOCKED and site.swaps.running is None:
+            site.swaps.lock(slot.name)
+        return None if fault in (Fault.SOMEBODY_ELSE, Fault.LOCKED) else fault
 
     def write_rules(self, site: MemorySite, routing: Routing) -> None:
         """Take *routing*; the front door obeys it after `routing_delay` requests."""
