@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from controller.runtime.messages import (
+    AlertBody,
     ImageName,
     ObservedBody,
     OrderBody,
@@ -34,7 +35,7 @@ EXAMPLES: Final[tuple[BaseModel, ...]] = (
     RetryBody(app="shop", id="retry-1", by="ann", reason="the database was down", digest=_DIGEST),
     OrderBody(app="shop", id="approval-12", by="bo", reason="checked", command="approve"),
 )
-_INTERNAL: Final[tuple[type[BaseModel], ...]] = (TickBody, ObservedBody, PollBody)
+_INTERNAL: Final[tuple[type[BaseModel], ...]] = (AlertBody, TickBody, ObservedBody, PollBody)
 _PUBLIC: Final[TypeAdapter[Any]] = TypeAdapter(
     Annotated[SubmitBody | RollbackBody | RetryBody | OrderBody, Field(discriminator="command")]
 )

@@ -5,6 +5,7 @@ import copy
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -416,3 +417,19 @@ def test_texts_are_made_fit_for_queue_log_and_terminal(text: str) -> None:
 
     assert (read.detail + read.rule).isprintable()
     as_message(read)
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def test_the_page_tells_every_kind_its_services_and_how_long_it_fires() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    section = page.partition("## Kinds")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
+    told = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in rows}
+
+    assert list(told) == [kind.name for kind in (*KINDS, OTHER)]
+    for kind in KINDS:
+        services, lasts, _ = told[kind.name]
+        assert all(name.rstrip("*") in services.lower() for name in kind.services)
+        assert (lasts == "until it is resolved") is not kind.is_moment
