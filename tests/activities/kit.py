@@ -8,6 +8,7 @@ from controller.activities import check_ready, preflight, restore, route, stage
 from controller.adapters.memory.platform import MemoryPlatform
 from controller.adapters.memory.prober import MemoryProber
 from controller.adapters.memory.registry import MemoryRegistry
+from controller.adapters.memory.swapper import MemorySwapper
 from controller.adapters.memory.world import World
 from controller.core.effects import CheckReady, EffectKey, Preflight, Restore, Route, Stage
 from controller.core.events import Reply
@@ -73,6 +74,7 @@ class Bench:
             TARGET, image=OLD, release=release, telemetry_release=telemetry, settings={"A": "1"}
         )
         self.platform = MemoryPlatform(self.world)
+        self.swapper = MemorySwapper(self.world)
         self.prober = MemoryProber(self.world)
         self.registry = MemoryRegistry(self.world.weather)
         self.registry.push("registry.test", "shop", OLD_DIGEST, "old")
@@ -82,7 +84,7 @@ class Bench:
 
     async def preflight(self, effect: Preflight) -> Reply:
         return await preflight.perform(
-            effect, self.platform, self.registry, self.telemetry, self.clock
+            effect, self.platform, self.swapper, self.registry, self.telemetry, self.clock
         )
 
     async def stage(self, effect: Stage) -> Reply:
