@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from controller.core.model import AppState, Record, Rollout
+from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId, AppSpec, Health, Routing, SlotName, SmokeTest, Target
 from controller.verdict.buckets import Bucket
 
@@ -429,6 +429,26 @@ class BucketStore(Protocol):
 
         Raises:
             ConflictError: load again and merge.
+        """
+        ...
+
+
+class Housekeeping(Protocol):
+    """Removes what only served to work. Never a record, a rollout, or kept evidence."""
+
+    async def prune(
+        self, app: AppId, *, before: datetime, keep: Sequence[RolloutId], limit: int
+    ) -> int:
+        """Remove marks written, and buckets of rollouts that began, before a time.
+
+        Args:
+            app: whose.
+            before: that time.
+            keep: rollouts that are under way, however long ago they began.
+            limit: most marks, and most buckets, that are removed now.
+
+        Returns:
+            How many rows were removed. Who is slower than another finds less, or nothing.
         """
         ...
 

@@ -378,6 +378,7 @@ class House:
             store=self._tables,
             history=self._tables,
             buckets=self._tables,
+            housekeeping=self._tables,
             bus=self.bus,
             platform=self._platform,
             configuration=self.configuration,

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final, cast
 
 from controller.core.errors import SlipwayError
@@ -17,6 +18,7 @@ from controller.ports import (
     Configuration,
     DeadLetter,
     History,
+    Housekeeping,
     StateStore,
     TargetPlatform,
 )
@@ -31,6 +33,7 @@ from controller.runtime.messages import (
 log = logging.getLogger("slipway.sweeper")
 
 _MAX_DEAD_LETTERS: Final = 50
+_MAX_REMOVED: Final = 200  # marks, and buckets, with one sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class Swept:
     drifted: tuple[AppId, ...] = ()
     restarted_polls: tuple[str, ...] = ()
     failed: tuple[AppId, ...] = ()
+    removed: int = 0  # rows that only served to work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +55,13 @@ class Sweeper:
     store: StateStore
     history: History
     buckets: BucketStore
+    housekeeping: Housekeeping
     bus: Bus
     platform: TargetPlatform
     configuration: Configuration
     clock: Clock
     grace: timedelta = timedelta(seconds=60)  # a wake-up this late is lost
+    keep_for: timedelta = timedelta(days=30)  # marks of deliveries, and buckets
 
     async def sweep(self) -> Swept:
         """Re-drive the forgotten, take the dead letters, compare the world with the record.
@@ -67,7 +73,8 @@ class Sweeper:
         specs = await self._configured()
         swept = Swept(dead_letters=await self._dead_letters(now))
         workspaces = {spec.analysis.workspace for spec in specs.values()}
-        for app in sorted({*specs, *await self.history.under_way()}):
+        apps = sorted({*specs, *await self.history.under_way()})
+        for app in apps:
             try:
                 state = (await self.store.load(app)).state
                 if state.active is not None:
@@ -78,6 +85,7 @@ class Sweeper:
             except Exception:  # also a bug that only this app meets
                 log.exception("app %s: sweep failed", app)
                 swept = replace(swept, failed=(*swept.failed, app))
+        swept = replace(swept, removed=await self._tidy(apps, now))
         return replace(swept, restarted_polls=await self._restart_polls(workspaces, now))
 
     async def _configured(self) -> Mapping[AppId, AppSpec]:
@@ -108,6 +116,22 @@ class Sweeper:
         if await self._note(spec.id, "drift", why, now, seen=f"drift/{now:%Y-%m-%d}/{why}"):
             log.critical("app %s: %s", spec.id, why, extra={"app_id": spec.id})
         return replace(swept, drifted=(*swept.drifted, spec.id))
+
+    async def _tidy(self, apps: Sequence[AppId], now: datetime) -> int:
+        """Remove what is old of one app, another one with each sweep, in small bites."""
+        if not apps:
+            return 0
+        dice = int.from_bytes(sha256(now.isoformat().encode()).digest()[:4], "big")
+        app = apps[dice % len(apps)]
+        try:
+            state = (await self.store.load(app)).state
+            keep = [r.id for r in (state.active, *state.queued) if r is not None]
+            return await self.housekeeping.prune(
+                app, before=now - self.keep_for, keep=keep, limit=_MAX_REMOVED
+            )
+        except Exception:
+            log.exception("app %s: what is old could not be removed", app)
+            return 0
 
     async def _dead_letters(self, now: datetime) -> int:
         """Take what the platform gave up on; return how many there were."""

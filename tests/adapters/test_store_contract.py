@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +354,72 @@ async def test_the_watch_is_saved_once_per_load(store: Store, app: AppId) -> Non
     assert (await store.load_watch(workspace)).last_error is None
 
 
+# --- Housekeeping ---------------------------------------------------------------------------------
+
+
+async def marked(store: Store, app: AppId, count: int) -> list[str]:
+    """Save *count* marks and return them."""
+    loaded = await store.load(app)
+    marks = [f"mark {number}" for number in range(count)]
+    for mark in marks:
+        loaded = await store.save(loaded, loaded.state, [record(app, 1)], seen=mark)
+    return marks
+
+
+async def test_old_marks_are_removed_and_nothing_else(store: Store, app: AppId) -> None:
+    """Only what was written before; state, rollouts and audit stay."""
+    ended = rollout_of(app, 1, state=State.SUCCEEDED)
+    loaded = await store.load(app)
+    loaded = await store.save(loaded, replace(loaded.state), [], ended=[ended], seen="a")
+    now = datetime.now(UTC)
+
+    removed = [
+        await store.prune(app, before=now + by, keep=(), limit=10)
+        for by in (timedelta(hours=-1), timedelta(hours=1), timedelta(hours=1))
+    ]
+
+    assert removed == [0, 1, 0]
+    assert not await store.was_seen(app, "a")
+    assert (await store.load(app)).state == loaded.state
+    assert await store.rollout(ended.id) == ended
+
+
+async def test_old_buckets_are_removed_but_of_those_under_way(store: Store, app: AppId) -> None:
+    """A rollout began when its id says; one that still runs keeps its evidence."""
+    series = [memories.stored(T0 + timedelta(seconds=15 * n)) for n in range(3)]
+    old, running, later = (rollout_of(app, minute).id for minute in (1, 2, 30))
+    for name in (old, running, later):
+        await store.put(app, name, series)
+    before = T0 + timedelta(minutes=20)
+
+    assert await store.prune(app, before=before, keep=(running,), limit=10) == 3
+    assert await store.prune(app, before=before, keep=(running,), limit=10) == 0
+    left = [len(await store.buckets(app, name)) for name in (old, running, later)]
+    assert left == [0, 3, 3]
+
+
+async def test_no_more_is_removed_than_was_asked_for(store: Store, app: AppId) -> None:
+    """And more than a transaction holds may be."""
+    series = [memories.stored(T0 + timedelta(seconds=15 * n)) for n in range(130)]
+    await store.put(app, rollout_of(app).id, series)
+    await marked(store, app, 5)
+    soon = datetime.now(UTC) + timedelta(hours=1)
+
+    removed = [await store.prune(app, before=soon, keep=(), limit=n) for n in (2, 110, 110, 110)]
+
+    assert removed == [4, 113, 18, 0]
+
+
+async def test_two_sweeps_at_once_do_no_harm(store: Store, app: AppId) -> None:
+    """Both may find the same rows; what one removed the other need not."""
+    marks = await marked(store, app, 6)
+    soon = datetime.now(UTC) + timedelta(hours=1)
+
+    await asyncio.gather(*(store.prune(app, before=soon, keep=(), limit=50) for _ in range(4)))
+
+    assert not any([await store.was_seen(app, mark) for mark in marks])
+
+
 # --- A search over histories ----------------------------------------------------------------------
 
 _STEPS = st.lists(
@@ -496,6 +562,7 @@ async def test_a_store_that_is_away_is_a_transient_error(
         store.buckets(app, "r"),
         store.load_watch("w"),
         store.save_watch(memories.watch()),
+        store.prune(app, before=T0, keep=(), limit=1),
     ):
         with pytest.raises(TransientError):
             await call

@@ -15,6 +15,7 @@ from controller.adapters.memory.platform import MemoryPlatform
 from controller.adapters.memory.prober import MemoryProber
 from controller.adapters.memory.registry import MemoryRegistry
 from controller.adapters.memory.store import MemoryStore
+from controller.adapters.memory.swapper import MemorySwapper
 from controller.adapters.memory.telemetry import MemoryTelemetry, ReportedRequest
 from controller.adapters.memory.world import Weather, World
 from controller.core.audit import GENESIS, first_break
@@ -121,6 +122,7 @@ class Ports:
     store: Any
     bus: Any
     platform: Any
+    swapper: Any
     prober: Any
     registry: Any
     telemetry: Any
@@ -200,7 +202,7 @@ class House:
         self.configuration = FixedConfiguration({s.id: s for s in self.specs})
         self.world = World()
         self.world.weather = self.weather
-        self.store = MemoryStore(weather=self.weather)
+        self.store = MemoryStore(weather=self.weather, clock=self.clock)
         self.bus = MemoryBus(self.clock, weather=self.weather)
         self.registry = MemoryRegistry(self.weather)
         self.telemetry = MemoryTelemetry(weather=self.weather)
@@ -216,6 +218,7 @@ class House:
             store=self.store,
             bus=self.bus,
             platform=MemoryPlatform(self.world),
+            swapper=MemorySwapper(self.world),
             prober=MemoryProber(self.world),
             registry=self.registry,
             telemetry=self.telemetry,
@@ -234,6 +237,7 @@ class House:
             configuration=self.configuration,
             performer=Performer(
                 platform=ports.platform,
+                swapper=ports.swapper,
                 prober=ports.prober,
                 registry=ports.registry,
                 telemetry=ports.telemetry,
@@ -247,6 +251,7 @@ class House:
             store=ports.store,
             history=ports.store,
             buckets=ports.store,
+            housekeeping=ports.store,
             bus=ports.bus,
             platform=ports.platform,
             configuration=self.configuration,

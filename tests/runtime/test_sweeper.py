@@ -279,6 +279,50 @@ async def test_all_is_well_so_nothing_is_written() -> None:
     assert (swept.woken, swept.drifted, swept.failed, swept.dead_letters) == ((), (), (), 0)
 
 
+# --- What is old ----------------------------------------------------------------------------------
+
+
+async def test_what_only_served_to_work_is_removed_after_a_month_in_small_bites() -> None:
+    """Marks and buckets go; records, rollouts and kept evidence stay."""
+    house = await released()
+    (rollout,) = await house.rollouts()
+    before = (len(await house.records()), len(house.evidence.documents))
+    assert await house.store.was_seen(SHOP, "submit/push-2")
+    house.clock.advance(timedelta(days=29))
+    assert (await house.sweeper.sweep()).removed == 0
+    house.clock.advance(timedelta(days=2))
+
+    removed = (await house.sweeper.sweep()).removed
+
+    assert removed > 0
+    assert not await house.store.was_seen(SHOP, "submit/push-2")
+    assert await house.store.buckets(SHOP, rollout.id) == []
+    assert (len(await house.records()), len(house.evidence.documents)) == before
+    assert [r.id for r in await house.rollouts()] == [rollout.id]
+    assert (await house.sweeper.sweep()).removed == 0
+
+
+async def test_every_app_gets_its_turn_of_tidying() -> None:
+    house = await released(*"abcde")
+    house.clock.advance(timedelta(days=31))
+
+    for _ in range(60):
+        await house.sweeper.sweep()
+        house.clock.advance(MINUTE)
+
+    assert [await house.store.was_seen(AppId(a), "submit/push-2") for a in "abcde"] == [False] * 5
+
+
+async def test_tidying_that_fails_does_not_stop_the_sweep() -> None:
+    house = await released()
+    house.clock.advance(timedelta(days=31))
+    house.weather.script("prune", Fault.TRANSIENT)
+    meddle(house)
+
+    assert (await house.sweeper.sweep()).drifted == (SHOP,)
+    assert (await house.sweeper.sweep()).removed > 0
+
+
 # --- One failure stays one ------------------------------------------------------------------------
 
 

@@ -7,32 +7,41 @@ partition ``apps:`` a row per app that was ever saved.
 """
 
 import asyncio
-import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from datetime import datetime
+from typing import Any, Final
 
-from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
     HttpResponseError,
     ResourceNotFoundError,
 )
-from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient
 
-from controller.adapters.codec import SCHEMA_VERSION, decode, encode
-from controller.core.audit import GENESIS, chain, first_break
+from controller.adapters.azure.table_rows import (
+    Entity,
+    audit_rows,
+    bucket_key,
+    etag_of,
+    event_key,
+    guarded,
+    make_row,
+    payload_text,
+    read_payload,
+    rollout_row,
+    seen_key,
+    sequence_of,
+    upsert,
+)
+from controller.core.audit import GENESIS, first_break
 from controller.core.errors import AccessDeniedError, ConflictError, TransientError
-from controller.core.model import AppState, Record, Rollout
+from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId
 from controller.ports import AuditRow, Loaded, StoredBucket, WorkspaceWatch
-
-T = TypeVar("T")
-Entity = dict[str, Any]
-Operation = tuple[Any, ...]
 
 _PATIENCE: Final[Mapping[str, Any]] = {
     "retry_total": 3,  # of what is left over the queue takes care
@@ -40,8 +49,8 @@ _PATIENCE: Final[Mapping[str, Any]] = {
     "connection_timeout": 5,
     "read_timeout": 20,
 }
-_CHUNK: Final = 30_000  # ASCII characters; a property holds 64 KiB of UTF-16
 _TRANSACTION: Final = 100  # operations, Azure's limit
+_GONE: Final = 404
 _CONFLICTS: Final = frozenset({409, 412})
 _DENIED: Final = frozenset({401, 403})
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -59,7 +68,7 @@ class _LoadedHead(Loaded):
 
 
 class TablesStore:
-    """Implements `StateStore`, `History` and `BucketStore` on Azure Tables.
+    """Implements `StateStore`, `History`, `BucketStore` and `Housekeeping` on Azure Tables.
 
     Args:
         endpoint: table service URL of the storage account.
@@ -94,7 +103,7 @@ class TablesStore:
         if head is None:
             return _LoadedHead(state=AppState(app=app), etag=None)
         return _LoadedHead(
-            state=_payload(head, AppState), etag=_etag(head), audit_hash=head["audit_hash"]
+            state=read_payload(head, AppState), etag=etag_of(head), audit_hash=head["audit_hash"]
         )
 
     async def save(
@@ -109,17 +118,17 @@ class TablesStore:
         """See `StateStore.save`."""
         if not isinstance(loaded, _LoadedHead):
             raise TypeError("save on what load or save of the same store returned")
-        rows, audit_hash = _audit_rows(state, records, loaded.audit_hash)
+        rows, audit_hash = audit_rows(state, records, loaded.audit_hash)
         known = (state.active, *state.queued, *ended)
-        rows += [_rollout_row(r) for r in known if r is not None]
+        rows += [rollout_row(r) for r in known if r is not None]
         if seen is not None:
-            rows.append({"PartitionKey": state.app, "RowKey": _seen_key(seen)})
-        head = _row(state.app, _HEAD, state, AppState) | {
+            rows.append({"PartitionKey": state.app, "RowKey": seen_key(seen)})
+        head = make_row(state.app, _HEAD, state, AppState) | {
             "audit_hash": audit_hash,
             "sequence": state.sequence,
             "under_way": state.active is not None,
         }
-        operations = [_guarded(head, loaded.etag), *(_upsert(row) for row in rows)]
+        operations = [guarded(head, loaded.etag), *(upsert(row) for row in rows)]
         if len(operations) > _TRANSACTION:
             raise AssertionError(f"{len(operations)} rows in one transaction of app {state.app}")
         async with self._translated(f"app {state.app}"):
@@ -130,7 +139,7 @@ class TablesStore:
 
     async def was_seen(self, app: AppId, key: str) -> bool:
         """See `StateStore.was_seen`."""
-        return await self._get(app, _seen_key(key)) is not None
+        return await self._get(app, seen_key(key)) is not None
 
     # --- History ----------------------------------------------------------------------------------
 
@@ -140,7 +149,7 @@ class TablesStore:
         if not found:
             return None
         row = await self._get(found["app"], f"rollout:{rollout}")
-        return _payload(row, Rollout) if row else None
+        return read_payload(row, Rollout) if row else None
 
     async def rollouts(self, app: AppId, *, limit: int) -> Sequence[Rollout]:
         """See `History.rollouts`."""
@@ -148,7 +157,7 @@ class TablesStore:
         if not keys or limit <= 0:
             return []
         rows = [row async for row in self._rows(app, "rollout:", first=keys[-limit:][0])]
-        return [_payload(row, Rollout) for row in reversed(rows[-limit:])]
+        return [read_payload(row, Rollout) for row in reversed(rows[-limit:])]
 
     async def under_way(self) -> Sequence[AppId]:
         """See `History.under_way`."""
@@ -163,15 +172,15 @@ class TablesStore:
         if head is None or limit <= 0:
             return []
         if rollout is None:
-            first = _event_key(max(head["sequence"] - limit + 1, 1))
+            first = event_key(max(head["sequence"] - limit + 1, 1))
             found = self._rows(app, "event:", first=first)
         else:
             found = self._rows(app, "event:", where={"rollout": rollout})
         rows = [row async for row in found]
         return [
             AuditRow(
-                sequence=_sequence(row),
-                record=_payload(row, Record),
+                sequence=sequence_of(row),
+                record=read_payload(row, Record),
                 previous_hash=row["previous_hash"],
                 hash=row["hash"],
             )
@@ -186,8 +195,8 @@ class TablesStore:
         head = await self._get(app, _HEAD)
         last, expected = GENESIS, 1
         async for row in self._rows(app, "event:"):
-            link = (row["previous_hash"], _text(row), row["hash"])
-            if _sequence(row) != expected or first_break([link], after=last) is not None:
+            link = (row["previous_hash"], payload_text(row), row["hash"])
+            if sequence_of(row) != expected or first_break([link], after=last) is not None:
                 return expected
             last, expected = row["hash"], expected + 1
         is_complete = head is None or head["audit_hash"] == last
@@ -197,31 +206,87 @@ class TablesStore:
 
     async def put(self, app: AppId, rollout: str, buckets: Sequence[StoredBucket]) -> None:
         """See `BucketStore.put`."""
-        rows = [_row(app, f"bucket:{rollout}:{_millis(b):013d}", b, StoredBucket) for b in buckets]
+        rows = [make_row(app, bucket_key(rollout, b), b, StoredBucket) for b in buckets]
         for start in range(0, len(rows), _TRANSACTION):
-            batch = [_upsert(row) for row in rows[start : start + _TRANSACTION]]
+            batch = [upsert(row) for row in rows[start : start + _TRANSACTION]]
             async with self._translated(f"buckets of rollout {rollout}"):
                 await self._client.submit_transaction(batch)
 
     async def buckets(self, app: AppId, rollout: str) -> Sequence[StoredBucket]:
         """See `BucketStore.buckets`."""
         prefix = f"bucket:{rollout}:"
-        return [_payload(row, StoredBucket) async for row in self._rows(app, prefix)]
+        return [read_payload(row, StoredBucket) async for row in self._rows(app, prefix)]
 
     async def load_watch(self, workspace: str) -> WorkspaceWatch:
         """See `BucketStore.load_watch`."""
         row = await self._get(f"watch:{workspace}", _WATCH)
         if row is None:
             return WorkspaceWatch(workspace=workspace)
-        return replace(_payload(row, WorkspaceWatch), etag=_etag(row))
+        return replace(read_payload(row, WorkspaceWatch), etag=etag_of(row))
 
     async def save_watch(self, watch: WorkspaceWatch) -> WorkspaceWatch:
         """See `BucketStore.save_watch`."""
         plain = replace(watch, etag=None)
-        row = _row(f"watch:{watch.workspace}", _WATCH, plain, WorkspaceWatch)
+        row = make_row(f"watch:{watch.workspace}", _WATCH, plain, WorkspaceWatch)
         async with self._translated(f"the watch of workspace {watch.workspace}"):
-            answers = await self._client.submit_transaction([_guarded(row, watch.etag)])
+            answers = await self._client.submit_transaction([guarded(row, watch.etag)])
         return replace(watch, etag=answers[0]["etag"])
+
+    # --- Housekeeping -----------------------------------------------------------------------------
+
+    async def prune(
+        self, app: AppId, *, before: datetime, keep: Sequence[RolloutId], limit: int
+    ) -> int:
+        """See `Housekeeping.prune`."""
+        marks = self._keys(app, "seen:", written_before=before)
+        # A rollout's id begins with the time at which it began, and so do its buckets' keys.
+        buckets = self._keys(app, "bucket:", last=f"bucket:{before:%Y%m%dT%H%M%S}")
+        kept = tuple(f"bucket:{rollout}:" for rollout in keep)
+        return await self._remove(app, marks, (), limit) + await self._remove(
+            app, buckets, kept, limit
+        )
+
+    async def _keys(
+        self,
+        partition: str,
+        prefix: str,
+        *,
+        last: str | None = None,
+        written_before: datetime | None = None,
+    ) -> AsyncGenerator[str]:
+        query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
+        values: dict[str, Any] = {"partition": partition, "first": prefix}
+        values["last"] = last or prefix + _END_OF_PREFIX
+        if written_before is not None:
+            query += " and Timestamp lt @before"
+            values["before"] = written_before
+        async with self._translated(f"old rows {prefix} of {partition}"):
+            async for row in self._client.query_entities(
+                query, parameters=values, select=["PartitionKey", "RowKey"]
+            ):
+                yield row["RowKey"]
+
+    async def _remove(
+        self, app: AppId, keys: AsyncGenerator[str], kept: tuple[str, ...], limit: int
+    ) -> int:
+        chosen: list[str] = []
+        async with aclosing(keys):
+            async for key in keys:
+                if len(chosen) >= limit:
+                    break
+                if not key.startswith(kept):
+                    chosen.append(key)
+        for start in range(0, len(chosen), _TRANSACTION):
+            batch = chosen[start : start + _TRANSACTION]
+            operations = [("delete", {"PartitionKey": app, "RowKey": key}) for key in batch]
+            try:
+                async with self._translated(f"old rows of app {app}"):
+                    await self._client.submit_transaction(operations)
+            except HttpResponseError as error:
+                if error.status_code != _GONE:
+                    raise
+                return start  # another sweep is at it
+        return len(chosen)
 
     # --- The client -------------------------------------------------------------------------------
 
@@ -296,74 +361,3 @@ def _error(what: str, error: HttpResponseError) -> Exception:
     if status in _CLIENT_ERRORS and status not in _BUSY:
         raise error
     return TransientError(f"The state table answered {status} ({what}).")
-
-
-# --- Rows -------------------------------------------------------------------------------------
-
-
-def _row(partition: str, key: str, value: T, kind: type[T]) -> Entity:
-    text = encode(value, kind)
-    chunks = {
-        f"payload{place:02d}": text[start : start + _CHUNK]
-        for place, start in enumerate(range(0, len(text), _CHUNK))
-    }
-    return {"PartitionKey": partition, "RowKey": key, "form": SCHEMA_VERSION, **chunks}
-
-
-def _payload(row: Entity, kind: type[T]) -> T:
-    return decode(_text(row), kind, version=row["form"])
-
-
-def _text(row: Entity) -> str:
-    return "".join(row[name] for name in sorted(row) if name.startswith("payload"))
-
-
-def _event_key(sequence: int) -> str:
-    return f"event:{sequence:010d}"
-
-
-def _sequence(row: Entity) -> int:
-    return int(row["RowKey"].partition(":")[2])
-
-
-def _rollout_row(r: Rollout) -> Entity:
-    return _row(r.app, f"rollout:{r.id}", r, Rollout) | {"state": str(r.state)}
-
-
-def _audit_rows(state: AppState, records: Sequence[Record], last: str) -> tuple[list[Entity], str]:
-    rows: list[Entity] = []
-    first = state.sequence - len(records) + 1
-    for sequence, record in enumerate(records, start=first):
-        digest = chain(last, encode(record, Record))
-        row = _row(state.app, _event_key(sequence), record, Record)
-        rows.append(row | {"rollout": record.rollout or "", "previous_hash": last, "hash": digest})
-        last = digest
-    return rows, last
-
-
-def _guarded(row: Entity, etag: str | None) -> Operation:
-    if etag is None:
-        return ("create", row)
-    conditions = {
-        "mode": UpdateMode.REPLACE,
-        "etag": etag,
-        "match_condition": MatchConditions.IfNotModified,
-    }
-    return ("update", row, conditions)
-
-
-def _upsert(row: Entity) -> Operation:
-    """Replace, never merge: a shorter payload must not keep the longer one's last chunk."""
-    return ("upsert", row, {"mode": UpdateMode.REPLACE})
-
-
-def _etag(row: Any) -> str:
-    return str(row.metadata["etag"])
-
-
-def _seen_key(key: str) -> str:
-    return f"seen:{hashlib.sha256(key.encode()).hexdigest()}"
-
-
-def _millis(bucket: StoredBucket) -> int:
-    return int(bucket.start.timestamp() * 1000)

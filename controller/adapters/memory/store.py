@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.adapters.clock import SystemClock
 from controller.adapters.codec import encode
 from controller.adapters.memory.world import Fault, Weather
 from controller.core.audit import GENESIS, chain
 from controller.core.errors import ConflictError, TransientError
-from controller.core.model import AppState, Record, Rollout
+from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId
-from controller.ports import AuditRow, Loaded, StoredBucket, WorkspaceWatch
+from controller.ports import AuditRow, Clock, Loaded, StoredBucket, WorkspaceWatch
 
 
 @dataclass(slots=True)
@@ -22,21 +23,22 @@ class _Partition:
     etag: str | None = None
     rollouts: dict[str, Rollout] = field(default_factory=dict[str, Rollout])
     audit: list[AuditRow] = field(default_factory=list[AuditRow])
-    seen: set[str] = field(default_factory=set[str])
+    seen: dict[str, datetime] = field(default_factory=dict[str, datetime])
     buckets: dict[str, dict[datetime, StoredBucket]] = field(
         default_factory=dict[str, dict[datetime, StoredBucket]]
     )
 
 
 class MemoryStore:
-    """Implements `StateStore`, `History` and `BucketStore`.
+    """Implements `StateStore`, `History`, `BucketStore` and `Housekeeping`.
 
-    Faults: operations ``load``, ``save``, ``put``, ``buckets``, ``load_watch``, ``save_watch``. A
-    lost response means that it was written and the caller is told otherwise.
+    Faults: operations ``load``, ``save``, ``put``, ``buckets``, ``load_watch``, ``save_watch``,
+    ``prune``. A lost response means that it was written and the caller is told otherwise.
     """
 
-    def __init__(self, *, weather: Weather | None = None) -> None:
+    def __init__(self, *, weather: Weather | None = None, clock: Clock | None = None) -> None:
         self.weather = weather or Weather()
+        self._clock = clock or SystemClock()
         self.saves = 0  # transactions that were written
         self._partitions: dict[str, _Partition] = {}
         self._watches: dict[str, WorkspaceWatch] = {}
@@ -82,7 +84,7 @@ class MemoryStore:
                 partition.rollouts[rollout.id] = rollout
         _append(partition.audit, records, first=state.sequence - len(records) + 1)
         if seen is not None:
-            partition.seen.add(seen)
+            partition.seen[seen] = self._clock.now()
         self.saves += 1
         if is_lost:
             raise TransientError("The state store does not answer (save).")
@@ -130,6 +132,29 @@ class MemoryStore:
         self._begin("buckets")
         stored = self._of(app).buckets.get(rollout, {})
         return [stored[start] for start in sorted(stored)]
+
+    # --- Housekeeping -----------------------------------------------------------------------------
+
+    async def prune(
+        self, app: AppId, *, before: datetime, keep: Sequence[RolloutId], limit: int
+    ) -> int:
+        """See `Housekeeping.prune`."""
+        is_lost = self._begin("prune")
+        partition = self._of(app)
+        marks = [key for key, at in partition.seen.items() if at < before][:limit]
+        for key in marks:
+            del partition.seen[key]
+        old = [
+            (rollout, start)
+            for rollout, stored in sorted(partition.buckets.items())
+            if rollout < f"{before:%Y%m%dT%H%M%S}" and rollout not in keep
+            for start in sorted(stored)
+        ][:limit]
+        for rollout, start in old:
+            del partition.buckets[rollout][start]
+        if is_lost:
+            raise TransientError("The state store does not answer (prune).")
+        return len(marks) + len(old)
 
     async def load_watch(self, workspace: str) -> WorkspaceWatch:
         """See `BucketStore.load_watch`."""

@@ -1,0 +1,98 @@
+"""How the state table's rows are written and read."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+from azure.core import MatchConditions
+from azure.data.tables import UpdateMode
+
+from controller.adapters.codec import SCHEMA_VERSION, decode, encode
+from controller.core.audit import chain
+from controller.core.model import AppState, Record, Rollout
+from controller.ports import StoredBucket
+
+T = TypeVar("T")
+Entity = dict[str, Any]
+Operation = tuple[Any, ...]
+
+_CHUNK: Final = 30_000  # ASCII characters; a property holds 64 KiB of UTF-16
+
+
+def make_row(partition: str, key: str, value: T, kind: type[T]) -> Entity:
+    """Return *value* as a row: its stored form, in as many properties as it needs."""
+    text = encode(value, kind)
+    chunks = {
+        f"payload{place:02d}": text[start : start + _CHUNK]
+        for place, start in enumerate(range(0, len(text), _CHUNK))
+    }
+    return {"PartitionKey": partition, "RowKey": key, "form": SCHEMA_VERSION, **chunks}
+
+
+def read_payload(row: Entity, kind: type[T]) -> T:
+    """Return the value of a row."""
+    return decode(payload_text(row), kind, version=row["form"])
+
+
+def payload_text(row: Entity) -> str:
+    """Return the stored form of a row's value."""
+    return "".join(row[name] for name in sorted(row) if name.startswith("payload"))
+
+
+def event_key(sequence: int) -> str:
+    """Return the key of an audit row."""
+    return f"event:{sequence:010d}"
+
+
+def sequence_of(row: Entity) -> int:
+    """Return the number of an audit row."""
+    return int(row["RowKey"].partition(":")[2])
+
+
+def rollout_row(r: Rollout) -> Entity:
+    """Return the row of a rollout."""
+    return make_row(r.app, f"rollout:{r.id}", r, Rollout) | {"state": str(r.state)}
+
+
+def audit_rows(state: AppState, records: Sequence[Record], last: str) -> tuple[list[Entity], str]:
+    """Return the rows of *records*, chained to *last*, and the hash of the newest."""
+    rows: list[Entity] = []
+    first = state.sequence - len(records) + 1
+    for sequence, record in enumerate(records, start=first):
+        digest = chain(last, encode(record, Record))
+        row = make_row(state.app, event_key(sequence), record, Record)
+        rows.append(row | {"rollout": record.rollout or "", "previous_hash": last, "hash": digest})
+        last = digest
+    return rows, last
+
+
+def guarded(row: Entity, etag: str | None) -> Operation:
+    """Return the write of *row* that fails where somebody wrote since *etag*."""
+    if etag is None:
+        return ("create", row)
+    conditions = {
+        "mode": UpdateMode.REPLACE,
+        "etag": etag,
+        "match_condition": MatchConditions.IfNotModified,
+    }
+    return ("update", row, conditions)
+
+
+def upsert(row: Entity) -> Operation:
+    """Replace, never merge: a shorter payload must not keep the longer one's last chunk."""
+    return ("upsert", row, {"mode": UpdateMode.REPLACE})
+
+
+def etag_of(row: Any) -> str:
+    """Return the version of a row as read or written."""
+    return str(row.metadata["etag"])
+
+
+def seen_key(key: str) -> str:
+    """Return the key of the mark of a handled delivery."""
+    return f"seen:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def bucket_key(rollout: str, bucket: StoredBucket) -> str:
+    """Return the key of a bucket: by rollout, then by time."""
+    return f"bucket:{rollout}:{int(bucket.start.timestamp() * 1000):013d}"
