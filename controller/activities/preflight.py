@@ -85,7 +85,7 @@ class _Examination:
         stable = view.slots[active]
         idle = _idle_slot(self.effect, view, active)
         self._compare(view, stable, idle)
-        if idle is not None and self.swapper is not None:
+        if idle is not None:
             await self.found.ask(self._nothing_in_progress(idle))
         if idle is not None and self.effect.is_swap:
             await self.found.ask(self._fit_for_swap(view, idle))

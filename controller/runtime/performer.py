@@ -1,7 +1,7 @@
 """Hands each effect to the activity that makes it true."""
 
 import logging
-from typing import cast
+from contextlib import suppress
 from dataclasses import dataclass
 
 from controller.activities import check_ready, preflight, restore, route, stage, swap
@@ -19,8 +19,9 @@ from controller.core.effects import (
     Stage,
     Watch,
 )
-from controller.core.errors import TransientError
+from controller.core.errors import BusyError, SlipwayError, TransientError
 from controller.core.events import Done, NotYet, Reply
+from controller.core.plan import Routing, Target
 from controller.ports import Clock, Prober, Registry, SlotSwapper, TargetPlatform, Telemetry
 from controller.runtime.observer import Observer
 
@@ -32,12 +33,12 @@ class Performer:
     """The ports that activities need, in one place."""
 
     platform: TargetPlatform
+    swapper: SlotSwapper
     prober: Prober
     registry: Registry
     telemetry: Telemetry
     observer: Observer
     clock: Clock
-    swapper: SlotSwapper = cast("SlotSwapper", None)
 
     async def perform(self, effect: Effect) -> Reply:  # noqa: PLR0911 - one per kind of effect
         """Make the goal true of the world, or say why it is not."""
@@ -67,24 +68,34 @@ class Performer:
 
     async def _watch(self, effect: Watch) -> Reply:
         try:
-            repaired = await self._keep_routing(effect)
             await self.observer.watch(effect)
         except TransientError as error:
             retry = error.retry_after or effect.analysis.poll
             return NotYet(at=self.clock.now(), key=effect.key, detail=str(error), retry_after=retry)
-        return Done(at=self.clock.now(), key=effect.key, detail=repaired)
+        return Done(at=self.clock.now(), key=effect.key, detail=await self._keep_routing(effect))
 
     async def _keep_routing(self, effect: Watch) -> str:
         """Make the split what it is meant to be, and say so where it was not.
 
         A write that was read back long ago can still be undone: by an earlier one that lands late,
-        or by a person. Nobody else would notice while the judge watches.
+        or by a person. Nobody else would notice while the judge watches. What cannot be looked at
+        now is looked at with the next heartbeat; observation does not wait for it.
         """
         if effect.target is None or effect.routing is None:
             return ""
-        seen = await self.platform.routing(effect.target)
-        if same(seen, effect.routing):
+        try:
+            return await self._repaired(effect.target, effect.routing, effect.key)
+        except SlipwayError as error:
+            log.warning("rollout %s: its traffic cannot be looked at: %s", effect.rollout, error)
             return ""
-        await self.platform.route(effect.target, effect.routing, request_id=effect.key)
-        log.warning("rollout %s: traffic was %s, put back", effect.rollout, seen)
-        return f"traffic was {seen}, written by somebody else or late; it is {effect.routing} again"
+
+    async def _repaired(self, target: Target, wanted: Routing, request_id: str) -> str:
+        found = "not to be told"
+        with suppress(BusyError):  # rules that name foreign slots, too: `route` replaces them
+            seen = await self.platform.routing(target)
+            if same(seen, wanted):
+                return ""
+            found = str(seen)
+        await self.platform.route(target, wanted, request_id=request_id)
+        log.warning("site %s: traffic was %s, put back to %s", target.site, found, wanted)
+        return f"traffic was {found}, written by somebody else or late; it is {wanted} again"
