@@ -4,14 +4,15 @@ import asyncio
 import json
 from pathlib import Path
 
-from bench import process, village
+from bench import process, replay, village
 from bench.report import show
 
 
 def main() -> None:
     """Measure everything in one run."""
     print("Measuring processes, then six rollouts on the sandbox: about three minutes ...")
-    figures = [*process.imports(), process.judging(), *asyncio.run(village.measure())]
+    figures = [*process.imports(), process.judging(), *replay.replaying()]
+    figures += asyncio.run(village.measure())
     show(figures)
     report = Path("bench-report.json")
     report.write_text(json.dumps([figure.plain() for figure in figures], indent=2) + "\n")

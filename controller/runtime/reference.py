@@ -54,10 +54,12 @@ puts the same messages there. A message is a JSON object in UTF-8.
 | message id | any name of this order. The queue drops a second one within its window |
 | body | one of the commands below; unknown fields are refused |
 
-- The messages of one app are handled one at a time, in order. Apps do not wait for each other.
+- The messages of one app are handled one at a time, in order. Apps do not wait for each other. One
+  that fails three times in a row is overtaken by those behind it.
 - The same `id` twice counts once per app and command, also long after the queue's window. **Always
   give one**: without it, a message that the queue delivers twice counts twice.
-- Nobody answers. See what came of it with `GET /api/apps/{app}`, or `slipway status`.
+- Nobody answers. See what came of it with `GET /api/apps/{app}`, or `slipway status`: each record
+  has the order's `id` as `order`, also a refusal.
 - `by` and `reason` are written down as given. Who may send to the queue may say any name.
 - The API deploys only from the app's `source`. On the queue that is not checked: whoever has the
   role Azure Service Bus Data Sender may deploy any image that the site can pull.
@@ -119,9 +121,12 @@ _TAIL: Final = """
 | a push that changes nothing: quarantined, on its way, or serving already | done with; a record \
 of kind `ignored` says why |
 | a command that was handled before | done with; nothing changes |
-| the store, the queue or the configuration cannot be read | delivered again, at once |
-| still not after the queue's maximum of deliveries | dead-lettered; the sweep moves it to \
-`rejected`, writes a record of kind `page` and wakes the app |
+| a push that is told of again: see [operations.md](operations.md#one-release-one-rollout) | done \
+with; a record of kind `ignored` says why |
+| the store, the queue or the configuration cannot be read | delivered again, three times at once; \
+then sent again later, under its name with `/again/N` and the same `id`, for about four hours |
+| still not after that, or after the queue's maximum of deliveries | dead-lettered; the sweep moves \
+it to `rejected`, writes a record of kind `page` and wakes the app |
 
 A message in `rejected` has the original body and the properties `queue`, `session`, `message_id`
 and `reason`; beside them `code` and `fix`, or `description` where it was a dead letter. Nobody
