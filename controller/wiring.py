@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Prober,
         Registry,
         Secrets,
+        SlotSwapper,
         StateStore,
         TargetPlatform,
         Telemetry,
@@ -294,6 +295,12 @@ class House:
         return AppServicePlatform(self._arm_clients, scheme=self.settings.site_scheme)
 
     @cached_property
+    def _swapper(self) -> SlotSwapper:
+        from controller.adapters.azure.slot_swaps import AppServiceSwapper
+
+        return AppServiceSwapper(self._arm_clients)
+
+    @cached_property
     def _prober(self) -> Prober:
         from controller.adapters.probe import HttpProber
 
@@ -354,6 +361,7 @@ class House:
 
         performer = Performer(
             platform=self._platform,
+            swapper=self._swapper,
             prober=self._prober,
             registry=self._registry,
             telemetry=self._telemetry,
