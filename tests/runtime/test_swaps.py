@@ -43,8 +43,8 @@ def swapping() -> AppSpec:
 SWAP = swapping()
 
 
-def house_of(**changes: Any) -> House:
-    house = House([SWAP], **changes)
+def house_of(app: AppSpec = SWAP, **changes: Any) -> House:
+    house = House([app], **changes)
     house.world.site(SWAP.target).sticky = frozenset()
     return house
 
@@ -201,7 +201,7 @@ async def played(striker: Striker, *, is_bad: bool) -> House:
 
 async def test_traffic_that_somebody_moved_is_put_back_while_it_bakes() -> None:
     """A rule that lands late, or that a person writes, would send users to the old build."""
-    house = house_of()
+    house = house_of(replace(SWAP, strategy=replace(SWAP.strategy, bake=timedelta(minutes=5))))
     await house.send(submit(2))
     await house.run_to(State.BAKING)
     house.world.write_rules(house.world.site(SWAP.target), Routing(((STAGING, 50),)))  # type: ignore[arg-type]
