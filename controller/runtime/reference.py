@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from annotated_types import MaxLen, MinLen
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from controller.runtime.messages import (
@@ -121,12 +122,12 @@ _TAIL: Final = """
 | a push that changes nothing: quarantined, on its way, or serving already | done with; a record \
 of kind `ignored` says why |
 | a command that was handled before | done with; nothing changes |
-| a push that is told of again: see [operations.md](operations.md#one-release-one-rollout) | done \
-with; a record of kind `ignored` says why |
+| a push that is told of [again](operations.md#one-release-one-rollout) | done with; a record of \
+kind `ignored` says why |
 | the store, the queue or the configuration cannot be read | delivered again, three times at once; \
 then sent again later, under its name with `/again/N` and the same `id`, for about four hours |
-| still not after that, or after the queue's maximum of deliveries | dead-lettered; the sweep moves \
-it to `rejected`, writes a record of kind `page` and wakes the app |
+| still not after that, or after the queue's maximum of deliveries | dead-lettered; the sweep \
+moves it to `rejected`, writes a record of kind `page` and wakes the app |
 
 A message in `rejected` has the original body and the properties `queue`, `session`, `message_id`
 and `reason`; beside them `code` and `fix`, or `description` where it was a dead letter. Nobody
@@ -139,9 +140,15 @@ They are on the queues, too. Nothing breaks when one is lost, late or repeated.
 """
 
 
+def _common() -> dict[str, FieldInfo]:
+    """Return the fields that every command has."""
+    fields = RetryBody.model_fields
+    return {name: info for name, info in fields.items() if name not in {"command", "digest"}}
+
+
 def messages_page() -> str:
     """Return docs/messages.md."""
-    common = {name: i for name, i in OrderBody.model_fields.items() if name != "command"}
+    common = _common()
     return "".join(
         (
             _HEAD,
@@ -168,21 +175,24 @@ def _command(example: BaseModel) -> str:
     names = get_args(model.model_fields["command"].annotation)
     title = ", ".join(f"`{name}`" for name in names)
     fields = _own_fields(model)
-    table = _table(fields) if fields else _ORDERS
-    body = json.dumps(example.model_dump(exclude_none=True), indent=2)
+    table = _table(fields) + (f"\n{_ORDERS}" if model is OrderBody else "")
+    plain = example.model_dump(exclude_none=True)
+    body = json.dumps({k: v for k, v in plain.items() if v is not False}, indent=2)
     return f"\n### {title}\n\n{model.__doc__}\n\n{table}\n```json\n{body}\n```\n"
 
 
 def _own_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return what a command has beyond the fields of all of them."""
-    if model is SubmitBody:
-        return {f"image.{name}": info for name, info in ImageName.model_fields.items()}
-    common = OrderBody.model_fields
-    return {
+    common = _common()
+    own = {
         name: info
         for name, info in model.model_fields.items()
-        if name not in common or (info.is_required() and not common[name].is_required())
+        if name not in {*common, "command"}
+        or (name in common and info.is_required() and not common[name].is_required())
     }
+    if own.pop("image", None) is None:
+        return own
+    return {f"image.{name}": info for name, info in ImageName.model_fields.items()} | own
 
 
 def _own(model: type[BaseModel]) -> str:
@@ -206,6 +216,10 @@ def _row(name: str, info: FieldInfo) -> str:
 def _form(info: FieldInfo) -> str:
     if get_origin(info.annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(info.annotation))
+    if info.annotation is bool:
+        return "`true` or `false`"
+    if datetime in get_args(info.annotation) or AwareDatetime in get_args(info.annotation):
+        return "time with zone, ISO 8601"
     return ", ".join(("text", *_rules(info)))
 
 
@@ -226,4 +240,6 @@ def _default(info: FieldInfo) -> str:
         return "a new one"
     if info.default is None:
         return "none"
+    if isinstance(info.default, bool):
+        return f"`{str(info.default).lower()}`"
     return f"`{info.default}`" if info.default != "" else "empty"
