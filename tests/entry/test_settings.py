@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from controller.adapters.azure.entra import ACTION_GROUPS, AUTHORITY
 from controller.core.errors import ConfigurationError
 from controller.wiring import House, Settings
 
@@ -116,3 +117,32 @@ async def test_a_configuration_file_that_is_not_there_is_named() -> None:
 
     with pytest.raises(ConfigurationError, match="/nowhere/apps"):
         await house.configuration.apps()
+
+
+# --- Secure webhooks ------------------------------------------------------------------------------
+
+TENANT = "99999999-AAAA-4444-bbbb-000000000000"
+
+
+def test_without_an_audience_no_token_is_accepted() -> None:
+    assert House(Settings.read(LEAST)).callers is None
+
+
+async def test_an_audience_and_a_tenant_are_enough_for_a_secure_webhook() -> None:
+    given = {"SLIPWAY_ALERTS_AUDIENCE": "api://Slipway, 42", "SLIPWAY_ALERTS_TENANT": TENANT}
+
+    settings = Settings.read(LEAST | given)
+
+    assert settings.alerts_audience == {"api://Slipway", "42"}
+    assert settings.alerts_tenant == TENANT.lower()
+    assert settings.alerts_app_ids == {ACTION_GROUPS}
+    assert settings.alerts_authority == AUTHORITY
+    assert House(settings).callers is not None
+
+
+@pytest.mark.parametrize("tenant", ["", "contoso.onmicrosoft.com", TENANT + "/"])
+def test_an_audience_without_the_guid_of_a_tenant_is_refused(tenant: str) -> None:
+    given = {"SLIPWAY_ALERTS_AUDIENCE": "api://slipway", "SLIPWAY_ALERTS_TENANT": tenant}
+
+    with pytest.raises(ConfigurationError, match="SLIPWAY_ALERTS_TENANT"):
+        Settings.read(LEAST | given)
