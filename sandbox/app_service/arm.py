@@ -60,6 +60,7 @@ _ROUTES = (
     _route("PUT", "/config/web", arm_config.replace_configuration),
     _route("POST", "/config/appsettings/list", arm_config.list_application_settings),
     _route("PUT", "/config/appsettings", arm_config.update_application_settings),
+    _route("POST", "/config/connectionstrings/list", arm_config.list_connection_strings),
     _route(
         "GET", "/config/slotConfigNames", arm_config.list_slot_configuration_names, site_only=True
     ),
@@ -142,7 +143,9 @@ class Arm:
                 raise fault.answer
             return Reply()
         if fault is not None and fault.meanwhile is not None:
-            fault.meanwhile()
+            waiting = fault.meanwhile()
+            if waiting is not None:
+                await waiting
         reply = await self._operate(request, body, FINE if fault is None else fault.weather)
         if reply.effect is not None:
             if fault is not None and fault.effect is Effect.LATE:

@@ -74,6 +74,12 @@ async def update_application_settings(call: Call) -> Reply:
     )
 
 
+async def list_connection_strings(call: Call) -> Reply:
+    """POST .../config/connectionstrings/list."""
+    strings = call.slot.connection_strings
+    return Reply(body=_resource(call, "config", "connectionstrings", strings))
+
+
 async def list_slot_configuration_names(call: Call) -> Reply:
     """GET .../config/slotConfigNames: of the site, for all its slots."""
     return Reply(body=_resource(call, "config", "slotConfigNames", call.site.sticky))

@@ -3,12 +3,14 @@
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox.app_service.errors import ArmError, allocation_changed, throttled
 from sandbox.app_service.swap_weather import FINE, SwapWeather
+
+Meanwhile = Callable[[], Awaitable[object] | None]
 
 
 class Effect(StrEnum):
@@ -32,7 +34,7 @@ class Fault:
     delay_seconds: float = 0.0  # before anything is done
     late_seconds: float = 0.0  # from the answer to the effect, when LATE
     weather: SwapWeather = FINE  # what a swap that is begun by the request will meet
-    meanwhile: Callable[[], object] | None = None  # what somebody else does just before
+    meanwhile: Meanwhile | None = None  # what somebody else does just before
 
     def matches(self, request: str) -> bool:
         """Tell whether this fault strikes the request "METHOD /path"."""
@@ -56,6 +58,10 @@ class ArmFaults:
     def refuse(self, pattern: str, error: ArmError, *, count: int | None = 1) -> Fault:
         """Answer *error*; nothing happens."""
         return self._add("refused", pattern, count, effect=Effect.SKIPPED, answer=error)
+
+    def pretend(self, pattern: str, *, count: int | None = 1) -> Fault:
+        """Answer 200 without a word; nothing happens."""
+        return self._add("pretended", pattern, count, effect=Effect.SKIPPED)
 
     def throttle(
         self, pattern: str, *, retry_after_seconds: int | None = None, count: int | None = 1
@@ -105,9 +111,7 @@ class ArmFaults:
             weather=weather,
         )
 
-    def meanwhile(
-        self, pattern: str, action: Callable[[], object], *, count: int | None = 1
-    ) -> Fault:
+    def meanwhile(self, pattern: str, action: Meanwhile, *, count: int | None = 1) -> Fault:
         """Let somebody else do *action* just before the request is handled as ever."""
         return self._add("somebody else first", pattern, count, meanwhile=action)
 
@@ -160,7 +164,7 @@ class ArmFaults:
         delay_seconds: float = 0.0,
         late_seconds: float = 0.0,
         weather: SwapWeather = FINE,
-        meanwhile: Callable[[], object] | None = None,
+        meanwhile: Meanwhile | None = None,
     ) -> Fault:
         fault = Fault(
             name=name,

@@ -79,6 +79,7 @@ class Slot:
         self.address = host  # "127.0.0.1:port", also where the host is a name that Azure makes
         self.config: Json = default_config()
         self.app_settings: dict[str, str] = {}
+        self.connection_strings: dict[str, Json] = {}  # {"value", "type"} by name
         self.containers: dict[str, Json] = {}  # sitecontainers, by name
         self.enabled = True
         self.identity: Json | None = None  # its managed identities; they stay with the slot

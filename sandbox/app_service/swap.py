@@ -1,13 +1,14 @@
 """Slot swaps: the documented steps, each of which can fail and is then undone."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from sandbox.app_service.errors import (
     ArmError,
+    Json,
     operation_in_progress,
     swap_ping_failed,
     swap_worker_failed,
@@ -106,6 +107,13 @@ async def _warm_up(source: Slot) -> None:
     raise swap_ping_failed(source.site.name, source.name)
 
 
+def _arriving(
+    travelling: Mapping[str, Json], staying: Mapping[str, Json], sticky: Sequence[str]
+) -> dict[str, Json]:
+    moved = {name: value for name, value in travelling.items() if name not in sticky}
+    return moved | {name: value for name, value in staying.items() if name in sticky}
+
+
 def _accepts(statuses: list[str] | None) -> Callable[[int], bool]:
     if statuses is None:
         return lambda _status: True
@@ -120,6 +128,10 @@ def _exchange(source: Slot, target: Slot) -> None:
         site.exchanged_settings(source, target),
     )
     source.app_settings, target.app_settings = settings
+    stay = site.sticky["connectionStringNames"]
+    strings = (source.connection_strings, target.connection_strings)
+    source.connection_strings = _arriving(strings[1], strings[0], stay)
+    target.connection_strings = _arriving(strings[0], strings[1], stay)
     source.containers, target.containers = target.containers, source.containers
     for name in SWAPPED_CONFIG:
         source.config[name], target.config[name] = target.config[name], source.config[name]

@@ -1,7 +1,7 @@
 """Two stands for swaps: the memory twin, and the real adapter on the sandbox. Blue holds "new"."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,7 @@ from controller.adapters.azure.slot_swaps import AppServiceSwapper
 from controller.adapters.memory.swapper import MemorySwapper
 from controller.adapters.memory.world import Fault
 from controller.core.plan import SlotName
-from controller.ports import SlotSwapper, TargetPlatform
+from controller.ports import SlotSwapper, SwapOutcome, SwapStatus, SwapView, TargetPlatform
 from sandbox.app_service import ArmError, SwapWeather, errors
 from tests.adapters.stands import (
     BLUE,
@@ -23,6 +23,8 @@ from tests.adapters.stands import (
     sandbox_stand,
 )
 
+BEFORE = (image("old"), image("new"))
+AFTER = (image("new"), image("old"))
 SITE = TARGET.site
 SWAP = f"^POST .*/sites/{SITE}/slots/blue/slotsswap$"
 RESET = "^POST .*/resetSlotConfig$"
@@ -185,3 +187,26 @@ async def held(stand: SwapStand) -> tuple[str | None, str | None]:
     """Return the images in production and in blue."""
     slots = (await stand.platform.read(TARGET)).slots
     return slots[PRODUCTION].image, slots[BLUE].image
+
+
+async def begin(stand: SwapStand) -> str:
+    return await stand.swapper.begin(TARGET, BLUE, request_id="rollout/7/swap")
+
+
+async def followed(stand: SwapStand, token: str) -> SwapStatus:
+    """Ask until it is over, as later invocations would."""
+    async with asyncio.timeout(20):
+        while True:
+            status = await stand.another_swapper().follow(TARGET, BLUE, token)
+            if status.outcome is not SwapOutcome.RUNNING:
+                return status
+            await asyncio.sleep(0.02)
+
+
+async def until_seen(stand: SwapStand, holds: Callable[[SwapView], bool]) -> SwapView:
+    async with asyncio.timeout(20):
+        while True:
+            view = await stand.swapper.look(TARGET, BLUE)
+            if holds(view):
+                return view
+            await asyncio.sleep(0.02)

@@ -1,6 +1,5 @@
 """What every `SlotSwapper` keeps, asked of the memory twin and of App Service's adapter."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -18,12 +17,19 @@ from controller.core.errors import (
     SlotMissingError,
 )
 from controller.core.plan import Percent, SlotName, split
-from controller.ports import SwapOutcome, SwapStatus, SwapView
+from controller.ports import SwapOutcome
 from tests.adapters.stands import BLUE, GREEN, PRODUCTION, TARGET, digest, image
-from tests.adapters.swap_stands import SwapStand, held, swap_stand
+from tests.adapters.swap_stands import (
+    AFTER,
+    BEFORE,
+    SwapStand,
+    begin,
+    followed,
+    held,
+    swap_stand,
+    until_seen,
+)
 
-BEFORE = (image("old"), image("new"))
-AFTER = (image("new"), image("old"))
 TEN = split(PRODUCTION, GREEN, Percent(10))
 
 
@@ -31,29 +37,6 @@ TEN = split(PRODUCTION, GREEN, Percent(10))
 async def stand(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SwapStand]:
     async with swap_stand(request.param, tmp_path) as one:
         yield one
-
-
-async def begin(stand: SwapStand) -> str:
-    return await stand.swapper.begin(TARGET, BLUE, request_id="rollout/7/swap")
-
-
-async def followed(stand: SwapStand, token: str) -> SwapStatus:
-    """Ask until it is over, as later invocations would."""
-    async with asyncio.timeout(20):
-        while True:
-            status = await stand.another_swapper().follow(TARGET, BLUE, token)
-            if status.outcome is not SwapOutcome.RUNNING:
-                return status
-            await asyncio.sleep(0.02)
-
-
-async def until_seen(stand: SwapStand, holds: Callable[[SwapView], bool]) -> SwapView:
-    async with asyncio.timeout(20):
-        while True:
-            view = await stand.swapper.look(TARGET, BLUE)
-            if holds(view):
-                return view
-            await asyncio.sleep(0.02)
 
 
 async def stage(stand: SwapStand) -> bool:

@@ -54,7 +54,9 @@ def differences(
     connections = _compared(
         slot, sticky.connections, here.connections, production.connections, known=frozenset()
     )
-    return [*app, *connections, *_warm_up(slot, here.app, production.app, sticky)]
+    warm_up = _warm_up(slot, here.app, production.app, sticky)
+    said = {each.name for each in warm_up}  # what follows from a difference says more than it
+    return [*(each for each in app if each.name not in said), *connections, *warm_up]
 
 
 def _compared(
