@@ -42,7 +42,6 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("duration-huge", {"strategy": {"bake": 1e12}}),
     ("weight", {"strategy": {"steps": [{"weight": 101}]}}),
     ("weight-missing", {"strategy": {"steps": [{}]}}),
-    ("no-steps", {"strategy": {"steps": []}}),
     ("enum", {"strategy": {"new_push": "wait"}}),
     ("hold", {"strategy": {"hold": {"on_expiry": "hold"}}}),
     ("percentile", {"analysis": {"limits": {"latency_percentile": 94}}}),
