@@ -1,8 +1,9 @@
-"""Azure Service Bus on loopback: queues with sessions, for the real client."""
+"""Azure Service Bus on loopback: queues with sessions, and topics, for the real client."""
 
 from sandbox.servicebus.broker import Broker
 from sandbox.servicebus.entity import Counters, QueueSpec
 from sandbox.servicebus.faults import Faults, LostReply, Refusal
+from sandbox.servicebus.shared_access import Right, SharedAccessRule
 from sandbox.servicebus.view import MessageView, QueueView
 
 __all__ = [
@@ -14,4 +15,6 @@ __all__ = [
     "QueueSpec",
     "QueueView",
     "Refusal",
+    "Right",
+    "SharedAccessRule",
 ]

@@ -1,9 +1,10 @@
-"""The broker: queues behind one port on 127.0.0.1."""
+"""The broker: queues, and topics with subscriptions, behind one port on 127.0.0.1."""
 
 import asyncio
 import re
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sandbox import tokens
 from sandbox.servicebus.connection import Connection, listener
@@ -14,7 +15,7 @@ from sandbox.servicebus.endpoints import (
     refuse_by_fault,
 )
 from sandbox.servicebus.entity import Queue, QueueSpec
-from sandbox.servicebus.errors import NOT_FOUND, UNAUTHORIZED, RefusedError
+from sandbox.servicebus.errors import NOT_ALLOWED, NOT_FOUND, UNAUTHORIZED, RefusedError
 from sandbox.servicebus.faults import Faults, QueueFaults, Refusal
 from sandbox.servicebus.links import Link
 from sandbox.servicebus.requests import (
@@ -23,7 +24,16 @@ from sandbox.servicebus.requests import (
     TokenEndpoint,
 )
 from sandbox.servicebus.sessions import SessionQueue
+from sandbox.servicebus.shared_access import (
+    EVERY_RIGHT,
+    Right,
+    SharedAccessRule,
+    entity_of,
+    is_signature,
+    rights_by_signature,
+)
 from sandbox.servicebus.timers import Timers
+from sandbox.servicebus.topics import Topic
 from sandbox.servicebus.view import QueueView, view_of
 
 AUDIENCE = "https://servicebus.azure.net"
@@ -40,7 +50,8 @@ class Broker:
     With *tls* it is a namespace for ``ServiceBusClient(broker.namespace, credential,
     connection_verify=ca_file)``, provided it listens on 5671 (else see `endpoint_address`);
     *check_tokens* decides whether a token must be valid and meant for Service Bus. Without
-    *tls* it is an emulator: see `connection_string`.
+    *tls* it is an emulator, which takes any token: see `connection_string`. With rules for
+    *shared_access* their signatures are taken too, and tokens are checked in either case.
 
     Messages live in memory, across `stop` and `start`. One event loop owns the broker, its
     faults and its views.
@@ -52,20 +63,40 @@ class Broker:
         *,
         tls: ssl.SSLContext | None,
         check_tokens: bool = True,
+        shared_access: Sequence[SharedAccessRule] = (),
     ) -> None:
         self.port = 0
         self._tls = tls
-        self._check_tokens = check_tokens and tls is not None
+        self.shared_access = list(shared_access)
+        self._check_tokens = bool(shared_access) or (check_tokens and tls is not None)
         self._timers = Timers()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._queues: dict[str, Queue] = {}
-        by_queue = {spec.name.lower(): QueueFaults() for spec in queues}
-        self.faults = Faults(by_queue)
+        self.faults = Faults()
         for spec in queues:
-            self._add(spec, by_queue[spec.name.lower()])
+            self.add_queue(spec)
 
-    def _add(self, spec: QueueSpec, faults: QueueFaults) -> None:
+    # ---- entities
+
+    def add_queue(self, spec: QueueSpec) -> None:
+        """Create a queue, with its dead-letter queue."""
+        self._add(spec)
+
+    def add_topic(self, name: str) -> None:
+        """Create a topic without subscriptions: what is sent to it is gone."""
+        topic = Topic(QueueSpec(name=name), self._timers, self.faults.add(name))
+        self._queues[name.lower()] = topic
+
+    def add_subscription(self, topic: str, spec: QueueSpec) -> None:
+        """Create a subscription; its faults and its view go by "<topic>/Subscriptions/<name>"."""
+        parent = self._queues[topic.lower()]
+        if not isinstance(parent, Topic):
+            raise ValueError(f"'{topic}' is no topic.")  # noqa: TRY004 - a wrong name, not type
+        name = f"{topic}/Subscriptions/{spec.name}"
+        parent.subscriptions.append(self._add(replace(spec, name=name)))
+
+    def _add(self, spec: QueueSpec) -> Queue:
         letters_spec = QueueSpec(
             name=f"{spec.name}/$DeadLetterQueue",
             lock_seconds=spec.lock_seconds,
@@ -73,8 +104,10 @@ class Broker:
         )
         letters = Queue(letters_spec, self._timers, QueueFaults())
         kind = SessionQueue if spec.requires_session else Queue
-        self._queues[spec.name.lower()] = kind(spec, self._timers, faults, letters)
+        queue = kind(spec, self._timers, self.faults.add(spec.name), letters)
+        self._queues[spec.name.lower()] = queue
         self._queues[spec.name.lower() + _DEAD_LETTER] = letters
+        return queue
 
     # ---- life
 
@@ -156,14 +189,19 @@ class Broker:
             partner = waiting.pop().endpoint if waiting else None
             replies = partner if isinstance(partner, RepliesEndpoint) else None
             if path == _TOKENS:
-                link.endpoint = TokenEndpoint(link, replies, self._problem_with)
+                link.endpoint = TokenEndpoint(link, replies, self._authorize)
             else:
                 queue = self._find(link, path.removesuffix(_MANAGEMENT))
                 link.endpoint = ManagementEndpoint(link, replies, queue)
         link.accept(max_message_bytes=_ANY_NODE_BYTES)
 
     def _attach_to_queue(self, link: Link, queue: Queue) -> None:
+        needed = Right.LISTEN if link.to_client else Right.SEND
+        if self._check_tokens and needed not in link.session.connection.rights:
+            raise RefusedError(UNAUTHORIZED, f"'{needed}' claim(s) are required to do this.")
         if link.to_client:
+            if isinstance(queue, Topic):
+                raise RefusedError(NOT_ALLOWED, "A topic is received from by its subscriptions.")
             receiver = ReceiverEndpoint(link, queue)
             link.endpoint = receiver
             receiver.attach()
@@ -174,24 +212,32 @@ class Broker:
         link.accept(max_message_bytes=queue.spec.max_message_bytes)
 
     def _find(self, link: Link, path: str) -> Queue:
-        if self._check_tokens and not link.session.connection.authorized:
+        if self._check_tokens and not link.session.connection.rights:
             raise RefusedError(
                 UNAUTHORIZED, f"Unauthorized access to '{path}': no valid token was shown."
             )
+        return self._entity(path)
+
+    def _entity(self, path: str) -> Queue:
         queue = self._queues.get(path)
         if queue is None:
             raise RefusedError(NOT_FOUND, f"The messaging entity '{path}' could not be found.")
         return queue
 
-    def _problem_with(self, token: str) -> str | None:
-        """Return why a token is refused; without TLS any will do."""
+    def _authorize(self, token: str, audience: str) -> frozenset[Right]:
+        """Return what a token allows, or refuse it; an emulator takes any."""
+        entity = entity_of(audience).removesuffix(_MANAGEMENT)
+        if entity:
+            self._entity(entity)  # the service looks this up first, and so must the answer
         if not self._check_tokens:
-            return None
+            return EVERY_RIGHT
+        if is_signature(token):
+            return rights_by_signature(token, entity, self.shared_access)
         try:
             tokens.check_token(token, AUDIENCE)
         except tokens.TokenRefusedError as error:
-            return str(error)
-        return None
+            raise RefusedError(UNAUTHORIZED, str(error)) from error
+        return EVERY_RIGHT
 
 
 def _path(address: str) -> str:

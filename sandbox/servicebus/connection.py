@@ -17,6 +17,7 @@ from sandbox.servicebus.frames import (
     encode_frame,
 )
 from sandbox.servicebus.links import Link, Session
+from sandbox.servicebus.shared_access import Right
 
 _LOG = logging.getLogger(__name__)
 _AMQP_HEADER = b"AMQP\x00\x01\x00\x00"
@@ -38,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self.peer_frame_bytes = MIN_FRAME_BYTES
-        self.authorized = False  # by a token, through the $cbs node
+        self.rights: frozenset[Right] = frozenset()  # by a token, through the $cbs node
 
     # ---- asyncio's calls
 

@@ -187,19 +187,10 @@ class Queue:
         self._receivers.append(receiver)
         self.wake()
 
-    def remove_receiver(self, receiver: Receiver, *, orderly: bool) -> None:
-        """Forget *receiver*. One that detached gives its messages back at once.
-
-        One whose connection died keeps them locked until their time is over.
-        """
+    def remove_receiver(self, receiver: Receiver, *, orderly: bool) -> None:  # noqa: ARG002 - sessions ask
+        """Forget *receiver*. What it holds stays locked: any link may still settle it in time."""
         if receiver in self._receivers:
             self._receivers.remove(receiver)
-        if orderly:
-            for message in self._held_by(receiver):
-                self._unlock(message, failed=False)
-
-    def _held_by(self, receiver: Receiver) -> list[StoredMessage]:
-        return [m for m in self._locked.values() if m.lock and m.lock.holder is receiver]
 
     def wake(self) -> None:
         """Look for something to deliver, once the frames at hand are dealt with."""
@@ -250,13 +241,12 @@ class Queue:
             receiver.deliver(message, uuid.uuid4())
             self._finish(message)
         else:
-            lock = self._take_lock(message, receiver)
-            receiver.deliver(message, lock.token)
+            receiver.deliver(message, self._take_lock(message).token)
 
     # ---- locks
 
-    def _take_lock(self, message: StoredMessage, holder: Receiver | None) -> Lock:
-        lock = Lock(uuid.uuid4(), now_ms() + self.lock_ms, holder)
+    def _take_lock(self, message: StoredMessage) -> Lock:
+        lock = Lock(uuid.uuid4(), now_ms() + self.lock_ms)
         message.lock = lock
         self._locked[lock.token] = message
         self._watch_lock(lock)
@@ -398,4 +388,4 @@ class Queue:
             for message in deferred:
                 self._drop(message)
             return [(message, uuid.UUID(int=0)) for message in deferred]
-        return [(message, self._take_lock(message, None).token) for message in deferred]
+        return [(message, self._take_lock(message).token) for message in deferred]

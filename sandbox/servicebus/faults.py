@@ -4,7 +4,6 @@ Each fault is armed by a call and used up by the events it names; `Faults.clear`
 Arming takes effect at once for what happens next, never for what already happened.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -80,8 +79,12 @@ class QueueFaults:
 class Faults:
     """The switchboard: every method arms one fault for the queue named first."""
 
-    def __init__(self, by_queue: Mapping[str, QueueFaults]) -> None:
-        self._by_queue = by_queue
+    def __init__(self) -> None:
+        self._by_queue: dict[str, QueueFaults] = {}
+
+    def add(self, queue: str) -> QueueFaults:
+        """Return the faults of a new queue, none of them armed."""
+        return self._by_queue.setdefault(queue.lower(), QueueFaults())
 
     def _of(self, queue: str) -> QueueFaults:
         return self._by_queue[queue.lower()]

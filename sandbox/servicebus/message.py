@@ -32,7 +32,7 @@ class MessageState(Enum):
 
 
 class Receiver(Protocol):
-    """Whoever a queue hands messages to. It outlives its connection while it holds locks."""
+    """Whoever a queue hands messages to."""
 
     @property
     def connected(self) -> bool: ...
@@ -60,7 +60,6 @@ class Lock:
 
     token: uuid.UUID
     until_ms: int
-    holder: Receiver | None  # None: taken through the management node
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -4,7 +4,9 @@ A client attaches a link to receive answers, then one to send requests; several 
 may share an AMQP session, so a request link takes the newest answer link without a partner.
 """
 
+import logging
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -37,8 +39,12 @@ from sandbox.servicebus.errors import (
 from sandbox.servicebus.links import Endpoint, Link, accepted, rejected
 from sandbox.servicebus.sections import Section, field, first, split, value_of
 from sandbox.servicebus.sessions import SessionQueue
+from sandbox.servicebus.shared_access import Right
+
+_LOG = logging.getLogger(__name__)
 
 Body = dict[str, object]
+Authorize = Callable[[str, str], frozenset[Right]]  # by a token, for an audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class RepliesEndpoint(Endpoint):
         self._link.transfer(uuid.uuid4().bytes, payload, settled=True)
 
 
-class _RequestEndpoint(Endpoint):
+class _RequestEndpoint(Endpoint, ABC):
     """A link with requests, each answered on its partner."""
 
     def __init__(self, link: Link, replies: RepliesEndpoint | None) -> None:
@@ -92,6 +98,7 @@ class _RequestEndpoint(Endpoint):
             request = parse_request(payload)
             body, properties = self._answer(request)
         except DecodeError as error:
+            _LOG.warning("A request cannot be understood: %s in %s", error, payload.hex())
             return rejected(DECODE_ERROR, str(error))
         except DisconnectedError:
             return None
@@ -99,24 +106,28 @@ class _RequestEndpoint(Endpoint):
             self._replies.reply(request, body, properties)
         return accepted()
 
+    @abstractmethod
     def _answer(self, request: Request) -> tuple[object, dict[str, object]]:
-        raise NotImplementedError
+        """Return the answer's body and its application properties."""
 
 
 class TokenEndpoint(_RequestEndpoint):
     """``$cbs``: the client shows its token before it attaches to anything else."""
 
-    def __init__(
-        self, link: Link, replies: RepliesEndpoint | None, check: Callable[[str], str | None]
-    ) -> None:
+    def __init__(self, link: Link, replies: RepliesEndpoint | None, authorize: Authorize) -> None:
         super().__init__(link, replies)
-        self._check = check  # returns what is wrong with a token
+        self._authorize = authorize
 
     def _answer(self, request: Request) -> tuple[object, dict[str, object]]:
-        problem = self._check(as_text(request.value) or "")
-        if problem:
-            return None, {"status-code": Typed("int", 401), "status-description": problem}
-        self._link.session.connection.authorized = True
+        token, audience = as_text(request.value), as_text(request.properties.get("name"))
+        try:
+            rights = self._authorize(token or "", audience or "")
+        except RefusedError as refusal:
+            return None, {
+                "status-code": Typed("int", _status(refusal.condition)),
+                "status-description": refusal.description,
+            }
+        self._link.session.connection.rights = rights
         return None, {"status-code": Typed("int", 202), "status-description": "Accepted"}
 
 
@@ -243,6 +254,8 @@ def _unknown_operation(body: Body) -> Body:
 
 def _status(condition: str) -> int:
     """Return the HTTP-like code that goes with a condition."""
+    if "unauthorized" in condition:
+        return 401
     if "not-found" in condition:
         return 404
     if "lock-lost" in condition:
