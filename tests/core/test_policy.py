@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from controller.core.asks import ask_promote, ask_restore
-from controller.core.events import Abort, Done
+from controller.core.events import Abort, Done, Promote
+from controller.core.line import advance
 from controller.core.model import AppState, Kind, Release, RolloutId, State
+from controller.core.orders import Retry, RollBack, Submit
 from controller.core.plan import PRODUCTION, NewPushPolicy, SlotName
-from controller.core.policy import Retry, RollBack, Submit, advance, apply
+from controller.core.policy import apply
 from controller.core.turns import Change
 from tests.core.build import BLUE, GREEN, SECOND, T0, app, digest, image, rollout, spec, strategy
 
@@ -331,3 +333,56 @@ def test_a_retry_of_what_serves_or_is_on_its_way_starts_nothing() -> None:
         change = apply(running, SPEC, Retry(at=T0, digest=digest(n), by="ann"))
         assert change.state == running
         assert kinds(change) == ["ignored"]
+
+
+# --- Orders that name their rollout ---------------------------------------------------------------
+
+MEANT = RolloutId("20260101T000000000-shop-00000002-1")  # the one that `rollout()` builds
+
+
+@pytest.mark.parametrize("order", [Abort, Promote, RollBack])
+def test_an_order_that_names_its_rollout_does_nothing_to_another(order: Any) -> None:
+    """It was meant for one that is over by now."""
+    running = app(active=rollout(State.OBSERVING))
+    late = order(at=T0, by="ann", reason="bad")
+
+    change = apply(running, SPEC, late, rollout=RolloutId("an-earlier-one"))
+    idle = apply(serving(2, 1), SPEC, late, rollout=MEANT)
+
+    assert change.state == running
+    assert kinds(change) == kinds(idle) == ["refused"]
+    assert f"{MEANT} is under way" in change.records[0].why
+    assert "no rollout is under way" in idle.records[0].why
+
+
+def test_an_order_that_names_the_running_rollout_is_carried_out() -> None:
+    order = Abort(at=T0, by="ann", reason="bad")
+
+    change = apply(app(active=rollout(State.OBSERVING)), SPEC, order, rollout=MEANT)
+
+    assert change.state.active is not None
+    assert change.state.active.state is State.ROLLING_BACK
+
+
+def test_a_rollback_may_name_the_rollout_that_serves_since() -> None:
+    """It went live while the order was on its way; what was meant is still what serves."""
+    order = RollBack(at=T0, by="ann", reason="bad")
+
+    change = apply(serving(2, 1), SPEC, order, rollout=RolloutId("r2"))
+
+    assert change.state.active is not None
+    assert change.state.active.image == image(1)
+    assert kinds(apply(serving(2, 1), SPEC, order, rollout=RolloutId("r1"))) == ["refused"]
+
+
+def test_an_abort_takes_one_that_waits_out_of_the_queue() -> None:
+    """The one that runs is not disturbed; other orders do not reach one that waits."""
+    running = rollout(State.OBSERVING, image=image(9), id=RolloutId("runs"))
+    state = app(active=running, queued=(rollout(),))
+
+    change = apply(state, SPEC, Abort(at=T0, by="ann", reason="no"), rollout=MEANT)
+    promoted = apply(state, SPEC, Promote(at=T0, by="ann"), rollout=MEANT)
+
+    assert change.state == replace(state, queued=())
+    assert [(r.id, r.state) for r in change.ended] == [(MEANT, State.REJECTED)]
+    assert kinds(promoted) == ["refused"]
