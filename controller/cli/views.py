@@ -80,6 +80,12 @@ def app_page(app: Json, printer: Printer) -> None:
         printer.table(("rollout", "image", "state", "ended", "why"), [_row(r) for r in rollouts])
 
 
+def _swap(rollout: Json) -> str:
+    swap = part(rollout, "swap")
+    where = "back" if swap.get("back") else "to production"
+    return f"{where}: {swap.get('stage')}, {swap.get('tries')} sent" if swap else ""
+
+
 def rollout_page(rollout: Json, printer: Printer) -> None:
     """Print one rollout with its figures and its history."""
     printer.fields(
@@ -90,7 +96,11 @@ def rollout_page(rollout: Json, printer: Printer) -> None:
             "Image": _image(rollout),
             "State": rollout.get("state"),
             "Canary": f"{rollout.get('weight', 0)} %",
-            "Steps": ", ".join(f"{step} %" for step in texts(rollout, "steps")),
+            "Steps": ", ".join(
+                [f"{step} %" for step in texts(rollout, "steps")]
+                + (["swap"] if rollout.get("strategy") == "swap" else [])
+            ),
+            "Swap": _swap(rollout),
             "Slots": f"{rollout.get('active') or '?'} serves, {rollout.get('idle') or '?'} is new",
             "Created": moment(rollout.get("created_at")),
             "Deadline": moment(rollout.get("deadline")),

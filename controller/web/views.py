@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from controller.core.model import AppState, Image, Release, Rollout, Verdict
+from controller.core.model import AppState, Image, Release, Rollout, SwapProgress, Verdict
 from controller.core.plan import AppSpec
 from controller.ports import AuditRow, StoredBucket
 from controller.verdict.buckets import Bucket, total
@@ -65,6 +65,8 @@ def rollout_view(r: Rollout) -> Json:
         "image": _image(r.image),
         "state": r.state,
         "is_over": r.is_over,
+        "strategy": r.spec.strategy.kind,
+        "swap": _swap(r.swap) if r.swap else None,
         "step": r.step,
         "steps": [step.weight for step in r.spec.strategy.steps],
         "weight": r.weight,
@@ -126,6 +128,16 @@ def _image(image: Image) -> Json:
         "repository": image.repository,
         "tag": image.tag,
         "digest": image.digest,
+    }
+
+
+def _swap(swap: SwapProgress) -> Json:
+    return {
+        "stage": swap.stage,
+        "back": swap.back,
+        "tries": swap.tries,
+        "sent_at": _time(swap.sent_at),
+        "given_up": swap.given_up,
     }
 
 
