@@ -5,6 +5,7 @@ the token, lets a fault strike, and keeps the log.
 """
 
 import asyncio
+import inspect
 import json
 import re
 import time
@@ -144,7 +145,7 @@ class Arm:
             return Reply()
         if fault is not None and fault.meanwhile is not None:
             waiting = fault.meanwhile()
-            if waiting is not None:
+            if inspect.isawaitable(waiting):
                 await waiting
         reply = await self._operate(request, body, FINE if fault is None else fault.weather)
         if reply.effect is not None:

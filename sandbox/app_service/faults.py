@@ -3,14 +3,14 @@
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sandbox.app_service.errors import ArmError, allocation_changed, throttled
 from sandbox.app_service.swap_weather import FINE, SwapWeather
 
-Meanwhile = Callable[[], Awaitable[object] | None]
+Meanwhile = Callable[[], object]  # what it returns is awaited, where it can be
 
 
 class Effect(StrEnum):

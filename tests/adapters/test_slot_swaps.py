@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,22 +58,22 @@ def eager_client(stand: SandboxSwapStand, directory: Path) -> WebSiteManagementC
 
 
 TAKEN_BUT = [
-    pytest.param(ArmError(503, "ServiceUnavailable", "Later."), id="503"),
-    pytest.param(errors.throttled("POST", 1), id="429 with Retry-After"),
+    pytest.param(SwapWeather(answer=ArmError(503, "ServiceUnavailable", "Later.")), id="503"),
+    pytest.param(SwapWeather(answer=errors.throttled("POST", 1)), id="429 with Retry-After"),
 ]
 ENTITY = CsmSlotEntity(target_slot="production", preserve_vnet=True)
 
 
-@pytest.mark.parametrize("answer", TAKEN_BUT)
+@pytest.mark.parametrize("weather", TAKEN_BUT)
 async def test_the_sdk_by_itself_would_swap_back(
-    stand: SandboxSwapStand, tmp_path: Path, answer: ArmError
+    stand: SandboxSwapStand, tmp_path: Path, weather: SwapWeather
 ) -> None:
     """The trap: taken but answered badly, so the client sends it again, and that undoes it."""
 
     async def first_swap_is_over() -> None:
         await until_seen(stand, lambda view: view.swapped_at is not None and not view.operation)
 
-    stand.service.faults.next_swap(SITE, SwapWeather(answer=answer))
+    stand.service.faults.next_swap(SITE, weather)
     stand.service.faults.meanwhile(SWAP, first_swap_is_over)
     async with eager_client(stand, tmp_path) as client:
         group = TARGET.resource_group
@@ -83,13 +84,13 @@ async def test_the_sdk_by_itself_would_swap_back(
     assert await held(stand) == BEFORE
 
 
-@pytest.mark.parametrize("answer", TAKEN_BUT)
+@pytest.mark.parametrize("weather", TAKEN_BUT)
 async def test_the_sdk_by_itself_would_take_its_own_swap_for_somebody_elses(
-    stand: SandboxSwapStand, tmp_path: Path, answer: ArmError
+    stand: SandboxSwapStand, tmp_path: Path, weather: SwapWeather
 ) -> None:
     """The second request meets the first one's operation: refused, it says, yet it happens."""
     gate = asyncio.Event()
-    stand.service.faults.next_swap(SITE, SwapWeather(answer=answer, gate=gate))
+    stand.service.faults.next_swap(SITE, replace(weather, gate=gate))
     async with eager_client(stand, tmp_path) as client:
         with pytest.raises(HttpResponseError, match="another operation is in progress"):
             await client.web_apps.begin_swap_slot(TARGET.resource_group, SITE, "blue", ENTITY)

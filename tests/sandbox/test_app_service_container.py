@@ -84,9 +84,14 @@ async def test_every_container_has_a_port_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_cannot_be_started_leaves_no_port_behind(tmp_path: Path) -> None:
-    """The socket that held it is closed: an open one would be a warning, and so a failure."""
     image = Image("sha256:0", tmp_path, {"Entrypoint": ["/no/such/program"]})
     wanted = Wanted(image="app", label="app", environment={})
 
+    def open_sockets() -> int:
+        names = [each.readlink().name for each in Path("/proc/self/fd").iterdir() if each.exists()]
+        return sum(name.startswith("socket:") for name in names)
+
+    before = open_sockets()
     with pytest.raises(FileNotFoundError):
         await Container.spawn("app_0", wanted, image, ContainerLog())
+    assert open_sockets() == before
