@@ -18,7 +18,7 @@ async def on_image_pushed(event: func.EventGridEvent) -> None:
 
 
 @app.function_name("registry_webhook")
-@app.route("webhooks/{registry}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route("webhooks/{registry}", methods=["POST", "OPTIONS"], auth_level=func.AuthLevel.ANONYMOUS)
 async def registry_webhook(req: func.HttpRequest) -> func.HttpResponse:
     """A registry's own webhook; authenticated by its shared secret."""
     return await doors.registry_webhook(req)

@@ -198,7 +198,7 @@ def _in_words(value: object) -> str:
 
 def test_every_route_and_command_is_described() -> None:
     doors = (ROOT / "function_app.py").read_text(encoding="utf-8")
-    routes = re.findall(r'@app\.route\("([^"]+)", methods=\["(\w+)"\]', doors)
+    routes = re.findall(r'@app\.route\("([^"]+)", methods=\["(\w+)"', doors)
     text = read("api.md")
 
     assert len(routes) == doors.count("@app.route(")

@@ -43,7 +43,7 @@ async def registry_webhook(request: func.HttpRequest) -> func.HttpResponse:
 
     async def handler(plain: Request) -> Response:
         home = house()
-        intake = Intake(configuration=home.configuration, bus=home.bus)
+        intake = Intake(configuration=home.configuration, bus=home.bus, registry=home.registry)
         return await handle(plain, intake, home.secrets)
 
     return await _answer(request, handler)
@@ -142,7 +142,7 @@ async def image_pushed(event: func.EventGridEvent) -> None:
 
     home = house()
     event_type, data, event_id, source = _event_parts(event)
-    intake = Intake(configuration=home.configuration, bus=home.bus)
+    intake = Intake(configuration=home.configuration, bus=home.bus, registry=home.registry)
     await handle(event_type=event_type, data=data, event_id=event_id, source=source, intake=intake)
 
 

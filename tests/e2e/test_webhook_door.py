@@ -91,6 +91,7 @@ async def test_what_is_no_push_is_answered_with_why_and_enqueues_nothing(village
     assert answers[-1][1] == {
         "accepted": False,
         "reason": "action 'ping' is not an image push",
+        "ignored": ["action 'ping' is not an image push"],
     }
     assert sent(village) == before
 

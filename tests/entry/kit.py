@@ -1,5 +1,7 @@
 """Doors over memory twins."""
 
+import hashlib
+import hmac
 import json
 from dataclasses import replace
 from typing import Any
@@ -44,12 +46,24 @@ def push(**target: Any) -> dict[str, Any]:
     }
 
 
+def signed(registry: str, body: bytes, secret: str = SECRET) -> dict[str, str]:
+    """Return the header by which a registry proves that it knows the secret."""
+    if registry != "ghcr":
+        return {"authorization": secret}
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {"x-hub-signature-256": f"sha256={signature}"}
+
+
 class Doors:
     """Webhook, events and API of one house."""
 
     def __init__(self, *specs: AppSpec) -> None:
         self.house = House(specs or (app(),))
-        self.intake = Intake(configuration=self.house.configuration, bus=self.house.ports.bus)
+        self.intake = Intake(
+            configuration=self.house.configuration,
+            bus=self.house.ports.bus,
+            registry=self.house.registry,
+        )
         self.secrets = MemorySecrets({"webhook-acr": SECRET}, weather=self.house.weather)
         self.api = Api(
             store=self.house.store,

@@ -16,7 +16,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "on_image_pushed": {"type": "eventGridTrigger"},
     "registry_webhook": {
         "type": "httpTrigger",
-        "methods": ["POST"],
+        "methods": ["POST", "OPTIONS"],
         "authLevel": "anonymous",  # it has a shared secret of its own
         "route": "webhooks/{registry}",
     },

@@ -47,10 +47,10 @@ async def test_an_app_wants_what_its_source_says(
 ) -> None:
     doors = Doors(app(**source))
 
-    taken = await doors.intake.take(pushed(tag), by="test")
+    taken = await doors.intake.take([pushed(tag)], by="test")
 
     assert taken.apps == (("shop",) if wanted else ())
-    assert bool(taken.reason) != wanted
+    assert bool(taken.ignored) != wanted
     assert len(doors.queued()) == len(taken.apps)
 
 
@@ -58,7 +58,7 @@ async def test_the_command_names_the_registry_as_configured() -> None:
     """So that the image's reference is the one that the app's identity may pull."""
     doors = Doors(app(registry="Contoso.AzureCR.io"))
 
-    await doors.intake.take(pushed("v1"), by="test")
+    await doors.intake.take([pushed("v1")], by="test")
 
     assert doors.bodies()[0]["image"]["registry"] == "Contoso.AzureCR.io"
 
@@ -66,7 +66,7 @@ async def test_the_command_names_the_registry_as_configured() -> None:
 async def test_several_apps_each_get_their_own() -> None:
     doors = Doors(app("live", tags=("v*",)), app("next"), app("old", tags=("old-*",)))
 
-    taken = await doors.intake.take(pushed("v1"), by="test")
+    taken = await doors.intake.take([pushed("v1")], by="test")
 
     assert taken.apps == ("live", "next")
     assert len({m.id for m in doors.queued()}) == 2
@@ -76,7 +76,7 @@ async def test_several_apps_each_get_their_own() -> None:
 async def test_every_app_that_says_no_says_why() -> None:
     doors = Doors(app("one", tags=("a*",)), app("two", ignore_tags=("v*",)))
 
-    taken = await doors.intake.take(pushed("v1"), by="test")
+    taken = await doors.intake.take([pushed("v1")], by="test")
 
     assert "app one: tag 'v1' matches none of a*" in taken.reason
     assert "app two: tag 'v1' is ignored by 'v*'" in taken.reason
@@ -85,7 +85,7 @@ async def test_every_app_that_says_no_says_why() -> None:
 async def test_a_push_without_an_event_id_is_named_by_its_digest() -> None:
     doors = Doors()
 
-    await doors.intake.take(pushed("v1", event_id=""), by="test")
+    await doors.intake.take([pushed("v1", event_id="")], by="test")
 
     assert doors.bodies()[0]["id"] == DIGEST
 
@@ -97,7 +97,7 @@ async def test_a_message_id_fits_the_queue_and_tells_events_and_apps_apart(lengt
     names = ("x" + "0" * (length - 1), "y" + "0" * (length - 1))
 
     for name in names:
-        await doors.intake.take(pushed("v1", event_id=name), by="test")
+        await doors.intake.take([pushed("v1", event_id=name)], by="test")
 
     assert len(doors.queued()) == 4
     assert all(m.id and len(m.id) <= 128 for m in doors.queued())
@@ -108,7 +108,7 @@ async def test_a_message_id_fits_the_queue_and_tells_events_and_apps_apart(lengt
 async def test_what_the_registry_calls_no_push_is_ignored_with_its_reason() -> None:
     doors = Doors()
 
-    taken = await doors.intake.take(Ignored(reason="a ping"), by="test")
+    taken = await doors.intake.take([Ignored(reason="a ping")], by="test")
 
-    assert taken == Taken(reason="a ping")
+    assert taken == Taken(ignored=("a ping",))
     assert doors.queued() == []

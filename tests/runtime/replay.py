@@ -57,11 +57,11 @@ async def replay(events: int, *, seed: int = 7) -> Replayed:
         return None
 
     house.weather.forecast = count
-    intake = Intake(configuration=house.configuration, bus=house.bus)
+    intake = Intake(configuration=house.configuration, bus=house.bus, registry=house.registry)
     result = Replayed(events=events)
     for number in range(events):
         started = time.process_time()
-        await intake.take(_notice(dice, number), by="replay")
+        await intake.take([_notice(dice, number)], by="replay")
         if dice.random() < 0.5:
             await house.deliver_one()
         result.cpu_seconds += time.process_time() - started

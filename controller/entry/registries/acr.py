@@ -1,67 +1,93 @@
-"""Azure Container Registry: its Event Grid events (both schemas) and its native webhooks.
+"""Azure Container Registry: Event Grid's events, both schemas, and its own webhooks.
 
-All three carry the same inner object: ``action``, ``target``, ``request``.
-Source: learn.microsoft.com/azure/event-grid/event-schema-container-registry and
-learn.microsoft.com/azure/container-registry/container-registry-webhook-reference.
+All carry the same inner object: ``action``, ``target``, ``request``.
+Source: learn.microsoft.com/azure/event-grid/event-schema-container-registry,
+learn.microsoft.com/azure/container-registry/container-registry-webhook-reference and
+learn.microsoft.com/azure/event-grid/end-point-validation-event-grid-events-schema.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, Field
 
-from controller.core.errors import MalformedError
-from controller.entry.registries.pushes import Ignored, Notice, Push
-
-M = TypeVar("M", bound=BaseModel)
+from controller.entry.http import json_value
+from controller.entry.registries.artifacts import judge
+from controller.entry.registries.pushes import Handshake, Ignored, Notice, header
+from controller.entry.registries.reading import (
+    Digest,
+    Loose,
+    Repository,
+    Tag,
+    Text,
+    incomplete,
+    moment,
+    of_each,
+    validated,
+)
 
 _IMAGE_PUSHED: Final = "Microsoft.ContainerRegistry.ImagePushed"
 _PUSHES: Final = frozenset({_IMAGE_PUSHED.lower(), "imagepushed"})
 _OURS: Final = re.compile(
     r"(microsoft\.containerregistry\.)?(image|chart)(pushed|deleted)", re.IGNORECASE
 )
-_SIGNATURE: Final = re.compile(r"sha256-[0-9a-f]{64}(\.(sig|att|sbom|cosign))?", re.IGNORECASE)
-_MANIFESTS: Final = frozenset(
-    {
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.oci.image.index.v1+json",
-    }
-)
+_ENVELOPES: Final = ("eventType", "specversion")
+_VALIDATION: Final = "microsoft.eventgrid.subscriptionvalidationevent"
+_FAREWELLS: Final = frozenset({"subscriptiondeletion", "unsubscribe"})
 _REGISTRY_IN_TOPIC: Final = re.compile(
     r"/providers/Microsoft\.ContainerRegistry/registries/([A-Za-z0-9]+)", re.IGNORECASE
 )
 
 
-def _none_as_empty(value: object) -> object:
-    return "" if value is None else value
+class _Target(Loose):
+    repository: Repository
+    digest: Digest
+    tag: Tag = ""
+    media_type: Text = Field(default="", alias="mediaType")
 
 
-_Text = Annotated[str, BeforeValidator(_none_as_empty)]
+class _Request(Loose):
+    host: Text = ""
 
 
-class _Loose(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # registries add fields freely
-
-
-class _Target(_Loose):
-    repository: str = Field(min_length=1, max_length=255)
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    tag: Annotated[_Text, Field(max_length=128)] = ""
-    media_type: _Text = Field(default="", alias="mediaType")
-
-
-class _Request(_Loose):
-    host: _Text = ""
-
-
-class _Inner(_Loose):
-    id: _Text = ""
-    action: str = Field(min_length=1)
+class _Inner(Loose):
+    id: Text = ""
+    action: Text = Field(min_length=1)
+    timestamp: Any = None
     target: dict[str, Any] | None = None
     request: _Request | None = None
+
+
+class _Event(Loose):
+    id: Text = ""
+    kind: Text = Field(default="", validation_alias=AliasChoices("eventType", "type"))
+    source: Text = Field(default="", validation_alias=AliasChoices("topic", "source"))
+    data: Any = None
+
+
+class _Validation(Loose):
+    code: str = Field(alias="validationCode", min_length=1, max_length=200)
+
+
+def parse(headers: Mapping[str, str], body: bytes) -> tuple[Notice, ...]:
+    """Return what a request says: a native webhook, or Event Grid's events in any form.
+
+    Raises:
+        MalformedError: nothing of it is understood.
+    """
+    if header(headers, "aeg-event-type").lower() in _FAREWELLS:
+        return (Ignored(reason="Event Grid's subscription was deleted"),)
+    said = json_value(body)
+    kind = header(headers, "ce-type")
+    if kind:
+        source, event_id = header(headers, "ce-source"), header(headers, "ce-id")
+        return (parse_event(kind, said, event_id=event_id, source=source),)
+    if isinstance(said, list):
+        return of_each(cast("Iterable[Any]", said), _event)
+    if isinstance(said, dict) and any(name in said for name in _ENVELOPES):
+        return (_event(cast("Mapping[str, Any]", said)),)
+    return (_parse_inner(cast("object", said), event_id="", source=""),)
 
 
 def parse_event(event_type: str, data: object, *, event_id: str, source: str) -> Notice:
@@ -77,79 +103,44 @@ def parse_event(event_type: str, data: object, *, event_id: str, source: str) ->
         MalformedError: a push event that lacks what a push has.
     """
     event_type = event_type.strip() or _IMAGE_PUSHED  # older workers lose a CloudEvent's type
+    if event_type.lower() == _VALIDATION:
+        return Handshake(code=validated(_Validation, data).code)
     if not _OURS.fullmatch(event_type):
         return Ignored(
             reason=f"event type {event_type!r} is not a registry push", event_id=event_id
         )
     if event_type.lower() not in _PUSHES:
         return Ignored(reason=f"{event_type}: not an image push", event_id=event_id)
-    return _parse_inner(data, event_id=f"{source.lower()}#{event_id}", source=source)
+    unique = f"{source.lower()}#{event_id}" if event_id else ""
+    return _parse_inner(data, event_id=unique, source=source)
 
 
-def parse_webhook(body: object) -> Notice:
-    """Return what a native webhook says; ping and other actions are ignored with a reason.
-
-    Raises:
-        MalformedError: not such a body.
-    """
-    return _parse_inner(body, event_id="", source="")
+def _event(said: object) -> Notice:
+    event = validated(_Event, said)
+    return parse_event(event.kind, event.data, event_id=event.id, source=event.source)
 
 
 def _parse_inner(data: object, *, event_id: str, source: str) -> Notice:
-    inner = _validated(_Inner, data)
+    inner = validated(_Inner, data)
     event_id = event_id or inner.id
     if inner.action.lower() != "push":
         return Ignored(reason=f"action {inner.action!r} is not an image push", event_id=event_id)
-    target = _validated(_Target, inner.target)
+    target = validated(_Target, inner.target)
     host = (inner.request.host if inner.request else "") or _host_from(source)
     if not host:
-        raise MalformedError(
-            "The push names no registry: request.host and the topic are both missing.",
-            fix="Send the event as the registry wrote it.",
-        )
-    if reason := _not_deployable(target):
-        return Ignored(reason=reason, event_id=event_id)
-    return Push(
-        registry=host.lower(),
+        raise incomplete("names no registry: request.host and the topic are both missing")
+    return judge(
+        registry=host,
         repository=target.repository,
         digest=target.digest,
         tag=target.tag,
         event_id=event_id,
         media_type=target.media_type,
+        pushed_at=moment(inner.timestamp),
     )
-
-
-def _not_deployable(target: _Target) -> str | None:
-    name = f"{target.repository}@{target.digest[7:19]}"
-    if target.media_type and target.media_type.split(";")[0].strip().lower() not in _MANIFESTS:
-        return f"{name} is {target.media_type}, not a container image"
-    if not target.tag:
-        return f"{name} was pushed without a tag: a child of an index, or an attestation"
-    if _SIGNATURE.fullmatch(target.tag):
-        return f"{target.repository}:{target.tag} is a signature or attestation of another image"
-    return None
 
 
 def _host_from(source: str) -> str:
     """A connected registry's events carry no host; the topic names the parent registry."""
     found = _REGISTRY_IN_TOPIC.search(source)
     return f"{found.group(1).lower()}.azurecr.io" if found else ""
-
-
-def _validated(model: type[M], data: object) -> M:
-    if not isinstance(data, Mapping):
-        raise MalformedError(
-            f"Expected a JSON object, got {type(data).__name__}.",
-            fix="Send the event as the registry wrote it.",
-        )
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}"
-            for e in error.errors(include_url=False, include_input=False)[:5]
-        )
-        raise MalformedError(
-            f"The registry event is not understood: {problems}.",
-            fix="Send the event as the registry wrote it.",
-        ) from error
