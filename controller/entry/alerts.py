@@ -4,9 +4,6 @@ An action group tries again only after 408, 429, 503 and 504: whatever keeps an 
 queue is a 503 here, and nothing that could succeed later is refused for good.
 """
 
-import base64
-import binascii
-import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from controller.core.errors import CallerRefusedError, SlipwayError
 from controller.core.plan import AppId, AppSpec
 from controller.entry.alert_payloads import Alert, parse
 from controller.entry.http import Request, Response, json_value, problem, refuse
-from controller.entry.webhooks import SECRET_HEADERS, secret_name
+from controller.entry.shared_secret import SECRET_HEADERS, says_it, secret_name
 from controller.ports import Bus, Callers, Configuration, Secrets
 from controller.runtime.messages import MAX_ORDER_ID, AlertBody, short_name, to_message
 
@@ -82,18 +79,16 @@ class AlertDoor:
                 return problem(401, error.code, error.what, error.fix)
             log.debug("alert: posted by %s", caller)
             return None
-        return await self._check_secret(_given_secret(request))
+        return await self._check_secret(request)
 
-    async def _check_secret(self, given: str) -> Response | None:
-        if not given and self.callers is not None:
-            return _unknown_caller()
+    async def _check_secret(self, request: Request) -> Response | None:
         expected = await self.secrets.get(SECRET)
-        if not expected:
-            fix = "Put it into Key Vault, or set SLIPWAY_ALERTS_AUDIENCE for a secure webhook."
-            return problem(_TRY_AGAIN, "SW306", f"The secret {SECRET!r} is not set.", fix)
-        if hmac.compare_digest(given.encode(errors="replace"), expected.encode()):
-            return None
-        return _unknown_caller()
+        if expected:
+            return None if says_it(request, expected) else _unknown_caller()
+        if self.callers is not None:
+            return _unknown_caller()
+        fix = "Put it into Key Vault, or set SLIPWAY_ALERTS_AUDIENCE for a secure webhook."
+        return problem(_TRY_AGAIN, "SW306", f"The secret {SECRET!r} is not set.", fix)
 
 
 def unforeseen() -> Response:
@@ -117,25 +112,6 @@ def _token(headers: Mapping[str, str]) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and token.count(".") == _TOKEN_DOTS else ""
-
-
-def _given_secret(request: Request) -> str:
-    """Return the secret from the address, a header, or the password that an address may have."""
-    if request.query.get("key"):
-        return request.query["key"]
-    given = next((request.headers[h] for h in SECRET_HEADERS if h in request.headers), "")
-    scheme, _, rest = given.partition(" ")
-    if scheme.lower() == "basic":
-        return _password(rest)
-    return (rest if scheme.lower() == "bearer" else given).strip()
-
-
-def _password(credentials: str) -> str:
-    try:
-        decoded = base64.b64decode(credentials.strip(), validate=True).decode(errors="replace")
-    except binascii.Error:
-        return ""
-    return decoded.partition(":")[2]
 
 
 # --- Whom it concerns -----------------------------------------------------------------------------
