@@ -12,7 +12,9 @@ from typing import Protocol
 
 from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId, AppSpec, Health, Routing, SlotName, SmokeTest, Target
+from controller.core.telemetry import Mark, PlatformLimits
 from controller.verdict.buckets import Bucket
+from controller.verdict.platform import Minute, SlotTotals
 
 # --- The platform that runs the app -----------------------------------------------------------
 
@@ -265,16 +267,18 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What became visible in ``[since, until)`` of ingestion time, for every release asked for.
+    """What became visible in ``[since, until)`` of ingestion time, for every build asked for.
 
     ``buckets`` holds only closed, non-empty buckets; one that is absent saw nothing.
     """
 
     since: datetime
     until: datetime
-    buckets: Mapping[str, Sequence[Bucket]]  # by release, oldest first
+    buckets: Mapping[Mark, Sequence[Bucket]]  # oldest first
     query: str  # the text that was run
-    newest: datetime | None  # newest row's own time: how far telemetry has come
+    newest: datetime | None  # newest row's own time, whoever sent it: how far telemetry has come
+    # Rows that say no version, by the cloud role that sent them: nobody can tell their build.
+    unversioned: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Telemetry(Protocol):
@@ -282,19 +286,46 @@ class Telemetry(Protocol):
 
     async def observe(
         self,
-        workspace: str,
+        source: str,
         *,
-        releases: Sequence[str],
+        builds: Sequence[Mark],
         probe_operations: Sequence[str],
         since: datetime,
         until: datetime,
         bucket: timedelta,
     ) -> Observation:
-        """Return the buckets of *releases* that closed in ``[since, until)``.
+        """Return the buckets of *builds* that closed in ``[since, until)``, by one query.
+
+        *source* is a workspace's id, or the ARM id of a workspace or a component.
 
         Raises:
             ProviderError: no answer, a partial answer, throttled: evidence is missing.
             QueryInvalidError, AccessDeniedError: it would never answer.
+        """
+        ...
+
+
+class PlatformMetrics(Protocol):
+    """Reads what the platform's front ends counted, app or no app."""
+
+    async def read(
+        self,
+        target: Target,
+        slot: SlotName,
+        *,
+        region: str,
+        since: datetime,
+        until: datetime,
+        with_health: bool,
+    ) -> Sequence[Minute]:
+        """Return the minutes of *slot* that began in ``[since, until)``, oldest first.
+
+        A number that is missing is not known: it is never zero. The health check's are read only
+        *with_health*; they come every five minutes, for sites that have one.
+
+        Raises:
+            ProviderError: no answer, one that cannot be read, throttled.
+            AccessDeniedError, QueryInvalidError: it would never answer.
         """
         ...
 
@@ -380,6 +411,21 @@ class StoredBucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformWatch:
+    """What the platform's metrics of a rollout's two slots said so far."""
+
+    target: Target
+    limits: PlatformLimits
+    slot: SlotName  # of the new build
+    stable_slot: SlotName
+    since: datetime  # the new build was first watched there
+    canary: SlotTotals | None = None  # None: never read
+    stable: SlotTotals | None = None
+    read_at: datetime | None = None  # of the last answer
+    error: str | None = None  # why the last read gave none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
     """One app's place in its workspace's observation."""
 
@@ -393,6 +439,18 @@ class Watching:
     settle: timedelta
     since: datetime  # observation of this rollout began
     until: datetime  # lease: not observed after this unless asked again
+    mark: Mark | None = None  # None: stored before there were any; the release is it
+    stable_mark: Mark | None = None
+    sources: tuple[str, ...] = ()  # what is asked; none: the workspace that the watch is named for
+    platform: PlatformWatch | None = None
+
+    @property
+    def marks(self) -> tuple[Mark, Mark | None]:
+        """What tells the new and the stable build."""
+        if self.mark is not None:
+            return self.mark, self.stable_mark
+        stable = Mark(name=self.stable_release) if self.stable_release else None
+        return Mark(name=self.release), stable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +463,7 @@ class WorkspaceWatch:
     last_success: datetime | None = None
     last_error: str | None = None
     query: str | None = None  # text of the last query, kept as evidence
+    newest: datetime | None = None  # newest row's own time that was ever seen
     watching: tuple[Watching, ...] = field(default=())
     etag: str | None = None
 

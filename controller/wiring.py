@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Clock,
         Configuration,
         History,
+        PlatformMetrics,
         Prober,
         Registry,
         Secrets,
@@ -60,6 +61,8 @@ class Settings:
     arm_audience: str
     logs_endpoint: str
     logs_audience: str
+    metrics_endpoint: str  # {region} in it becomes the site's
+    metrics_audience: str
     key_vault_url: str | None
     key_vault_verify_challenge: bool
     ca_file: Path | None  # a certificate authority to trust beside the public ones
@@ -92,6 +95,10 @@ class Settings:
             arm_audience=reader.url("ARM_AUDIENCE", "https://management.azure.com"),
             logs_endpoint=reader.url("LOG_ANALYTICS_ENDPOINT", "https://api.loganalytics.io"),
             logs_audience=reader.url("LOG_ANALYTICS_AUDIENCE", "https://api.loganalytics.io"),
+            metrics_endpoint=reader.url(
+                "METRICS_ENDPOINT", "https://{region}.metrics.monitor.azure.com"
+            ),
+            metrics_audience=reader.url("METRICS_AUDIENCE", "https://metrics.monitor.azure.com"),
             key_vault_url=reader.url("KEY_VAULT_URL", "") or None,
             key_vault_verify_challenge=reader.flag("KEY_VAULT_VERIFY_CHALLENGE", default=True),
             ca_file=Path(ca_file) if ca_file else None,
@@ -274,7 +281,10 @@ class House:
         from controller.adapters.registry import OciRegistry
 
         return OciRegistry(
-            self._credential, azure_hosts=self.settings.acr_hosts, ca_file=self.settings.ca_file
+            self._credential,
+            azure_hosts=self.settings.acr_hosts,
+            logins=self.secrets,
+            ca_file=self.settings.ca_file,
         )
 
     @cached_property
@@ -317,6 +327,17 @@ class House:
             options=self._connection_options(),
         )
 
+    @cached_property
+    def _platform_metrics(self) -> PlatformMetrics:
+        from controller.adapters.azure.metrics import AzurePlatformMetrics
+
+        return AzurePlatformMetrics(
+            self._credential,
+            endpoint=self.settings.metrics_endpoint,
+            audience=self.settings.metrics_audience,
+            options=self._connection_options,
+        )
+
     # --- What stands behind the doors ------------------------------------------------------------
 
     @cached_property
@@ -346,10 +367,15 @@ class House:
     @cached_property
     def observer(self) -> Observer:
         """The workspace observer."""
+        from controller.runtime.metrics_reader import MetricsReader
         from controller.runtime.observer import Observer
 
         return Observer(
-            buckets=self._tables, telemetry=self._telemetry, bus=self.bus, clock=self.clock
+            buckets=self._tables,
+            telemetry=self._telemetry,
+            bus=self.bus,
+            clock=self.clock,
+            platform=MetricsReader(metrics=self._platform_metrics),
         )
 
     @cached_property

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from controller.activities import fitness, references
+from controller.activities import fitness, references, telemetry_check
 from controller.activities.proof import short
 from controller.activities.replies import answering
 from controller.core.effects import Preflight
@@ -16,6 +16,7 @@ from controller.core.errors import (
 )
 from controller.core.events import PreflightFailed, PreflightPassed, Reply
 from controller.core.plan import PRODUCTION, IdentityKind, SlotName
+from controller.core.telemetry import IdentifyBy
 from controller.ports import (
     Clock,
     Registry,
@@ -93,7 +94,7 @@ class _Examination:
             await self.found.ask(self._find_image())
         stable_image = await self._pinned(stable)
         if not self.effect.is_way_back:
-            await self._query_works(stable.telemetry_release)
+            await self._query_works(stable)
         if idle is None or self.found.reasons:
             return self._failed()
         if self.found.postponed:
@@ -138,7 +139,8 @@ class _Examination:
                 f"Slot {stable.name} already serves {short(effect.release)} ({view.routing}); "
                 "there is nothing to roll out."
             )
-        if stable.telemetry_release is None:
+        by_version = effect.analysis.identify_by is IdentifyBy.VERSION
+        if stable.telemetry_release is None and by_version:
             warn(
                 f"slot {stable.name} reports no service.version: no concurrent comparison, "
                 "only the absolute limits judge this rollout"
@@ -243,20 +245,16 @@ class _Examination:
         )
         return str(reference.pinned(digest))
 
-    async def _query_works(self, stable_release: str | None) -> None:
-        """Run the observation once: a query that cannot work must not be found out mid-way."""
-        analysis = self.effect.analysis
-        until = self.clock.now() - analysis.settle
-        await self.found.ask(
-            self.telemetry.observe(
-                analysis.workspace,
-                releases=[stable_release or self.effect.release],
-                probe_operations=(),
-                since=until - analysis.poll,
-                until=until,
-                bucket=analysis.bucket,
-            )
+    async def _query_works(self, stable: SlotView) -> None:
+        warnings = await telemetry_check.warnings(
+            self.effect,
+            self.telemetry,
+            self.found.ask,
+            stable=stable.name,
+            stable_release=stable.telemetry_release,
+            now=self.clock.now(),
         )
+        self.found.warnings.extend(warnings)
 
 
 def _idle_slot(effect: Preflight, view: SiteView, active: SlotName) -> SlotName | None:

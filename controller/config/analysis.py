@@ -5,13 +5,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from controller.config.fields import Duration, Guid
+from controller.config.fields import Duration, Region, RoleName, TelemetrySource
 from controller.config.section import Section
 from controller.core import plan
+from controller.core.telemetry import IdentifyBy, PlatformLimits
 
 _LIMITS: Final = plan.Limits()
 _BLIND: Final = plan.NoEvidence()
 _ANALYSIS: Final = plan.Analysis(workspace="")
+_PLATFORM: Final = PlatformLimits(region="")
 _SHORTEST: Final = timedelta(milliseconds=100)
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
@@ -73,10 +75,88 @@ class NoEvidenceSection(Section):
         )
 
 
+class PlatformMetricsSection(Section):
+    """Limits of what App Service itself counts for the slot of the new build.
+
+    They see what telemetry cannot: a crash, a 502 of the front end. They come minutes late; they
+    can blame a build, and alone never prove it healthy. The identity needs Monitoring Reader on
+    the subscription.
+    """
+
+    region: Region = Field(description="Azure region of the site, such as `westeurope`.")
+    http5xx_rate_max: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Largest share of answers of 500 and above, as a rate.",
+    )
+    response_time_ms_max: float | None = Field(
+        default=None, gt=0, le=600_000, description="Longest mean response time in milliseconds."
+    )
+    health_check_min: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Least HealthCheckStatus in percent. Only with App Service's health check on; "
+        "it lags ten minutes.",
+    )
+    min_requests: int = Field(
+        default=_PLATFORM.min_requests,
+        ge=1,
+        le=10_000_000,
+        description="Fewer requests decide nothing, but for the health check.",
+    )
+    settle: Duration = Field(
+        default=_PLATFORM.settle,
+        ge=_MINUTE,
+        le=_HOUR,
+        description="Minutes newer than this are incomplete and not looked at.",
+    )
+
+    def to_core(self) -> PlatformLimits:
+        """Return the core's form."""
+        return PlatformLimits(
+            region=self.region,
+            http5xx_rate_max=self.http5xx_rate_max,
+            response_time_ms_max=self.response_time_ms_max,
+            health_check_min=self.health_check_min,
+            min_requests=self.min_requests,
+            settle=self.settle,
+        )
+
+
 class AnalysisSection(Section):
     """Where the telemetry is, how often it is read, and what it must show."""
 
-    workspace: Guid = Field(description="Workspace id (not name) of the Log Analytics workspace.")
+    workspace: TelemetrySource = Field(
+        description="Id (not name) of the Log Analytics workspace; or the ARM id of an Application "
+        "Insights component, for one whose workspace may not be read."
+    )
+    additional_workspaces: list[TelemetrySource] = Field(
+        default=[],
+        max_length=4,
+        description="More of these, where the app's slots report to different ones. Each costs one "
+        "more query per poll.",
+    )
+    identify_by: Annotated[IdentifyBy, Field(strict=False)] = Field(
+        default=_ANALYSIS.identify_by,
+        description="What tells the builds apart: their `version` (service.version); or, weaker, "
+        "the `role_name` or `role_instance` that their slots report under. Not with strategy swap.",
+    )
+    role_name: RoleName | None = Field(
+        default=None,
+        description="Cloud role that the app reports under from every slot. Only its rows count: "
+        "needed where two apps of one workspace run the same image.",
+    )
+    slot_names: dict[str, RoleName] = Field(
+        default={},
+        max_length=21,
+        description="Slot to what it reports as, for `identify_by` role_name or role_instance. "
+        "Default for role_name: `SITE-SLOT`, and for `production` `SITE`.",
+    )
+    platform_metrics: PlatformMetricsSection | None = Field(
+        default=None, description="Limits of App Service's own metrics, as a second source."
+    )
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Absolute limits that a healthy build keeps."
     )
@@ -114,4 +194,9 @@ class AnalysisSection(Section):
             settle=self.settle,
             provider_grace=self.provider_grace,
             on_no_evidence=self.on_no_evidence.to_core(),
+            additional_workspaces=tuple(each.lower() for each in self.additional_workspaces),
+            identify_by=self.identify_by,
+            role_name=self.role_name,
+            slot_names=tuple((plan.SlotName(s), name) for s, name in self.slot_names.items()),
+            platform_metrics=self.platform_metrics.to_core() if self.platform_metrics else None,
         )

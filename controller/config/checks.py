@@ -21,6 +21,7 @@ from controller.config.problems import Problem
 from controller.config.strategy import FreezeSection, StepSection
 from controller.core import plan
 from controller.core.freezes import never_ends
+from controller.core.telemetry import IdentifyBy
 
 Check = Callable[[Located], Iterator[Problem]]
 
@@ -148,6 +149,51 @@ def patient_with_provider(app: Located) -> Iterator[Problem]:
         )
 
 
+def _says(app: Located, *path: str) -> str | None:
+    found = app.get(*path)
+    return found.value if found is not None and isinstance(found.value, str) else None
+
+
+def builds_told_apart(app: Located) -> Iterator[Problem]:
+    """What names a slot cannot follow a build that a swap moves, and every slot has to be named."""
+    by = _says(app, "analysis", "identify_by") or IdentifyBy.VERSION
+    path = ("analysis", "identify_by")
+    if by != IdentifyBy.VERSION and _says(app, "strategy", "kind") == "swap":
+        what = f"{by} names a slot, not a build: a swap moves the builds and leaves the names"
+        yield at_value(app, path, what, "Let the app report service.version, or use kind route.")
+    names = app.get("analysis", "slot_names")
+    if names is not None and by == IdentifyBy.VERSION:
+        what = "has no meaning where identify_by is version"
+        yield at_key(app, ("analysis", "slot_names"), what, "Remove it.")
+    if by == IdentifyBy.ROLE_NAME and app.get("analysis", "role_name") is not None:
+        what = "is the same for every slot; identify_by role_name needs one for each"
+        yield at_key(app, ("analysis", "role_name"), what, "Use slot_names.")
+    slots = app.get("target", "slots")
+    known = [plan.PRODUCTION, *(slot.text for slot in (slots.elements() if slots else []))]
+    given = [name for name, _ in (names.items() if names else [])]
+    for name in given:
+        if name.lower() not in {slot.lower() for slot in known}:
+            what = f"the app has no slot '{name}'"
+            yield at_key(app, ("analysis", "slot_names", name), what, f"Slots: {', '.join(known)}.")
+    missing = [s for s in known if s.lower() not in {name.lower() for name in given}]
+    if missing and by == IdentifyBy.ROLE_INSTANCE:
+        what = f"role_instance has no usual form: slot_names lacks {', '.join(missing)}"
+        yield at_value(app, ("analysis", "identify_by"), what, "Name what each slot reports as.")
+
+
+def limited_platform_metrics(app: Located) -> Iterator[Problem]:
+    """Reading metrics without a limit decides nothing."""
+    metrics = app.get("analysis", "platform_metrics")
+    limits = ("http5xx_rate_max", "response_time_ms_max", "health_check_min")
+    if metrics is None or not isinstance(metrics.plain(), dict):
+        return
+    if not any(metrics.get(name) is not None for name in limits):
+        what = "limits nothing"
+        yield at_key(
+            app, ("analysis", "platform_metrics"), what, f"Give one of {', '.join(limits)}."
+        )
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     rising_weights,
     steps_that_fit_the_kind,
@@ -157,6 +203,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     named_identity,
     readable_smoke_tests,
     patient_with_provider,
+    builds_told_apart,
+    limited_platform_metrics,
 )
 
 

@@ -143,6 +143,24 @@ _SLOT: Final = (
 AppKey = Annotated[
     str, Shape(r"^[a-z0-9-]{1,40}$", "1 to 40 of a-z, 0-9 and '-'", longest=40, hint=_lower)
 ]
+_COMPONENT_OR_WORKSPACE: Final = (
+    r"^/[sS]ubscriptions/[0-9a-fA-F-]{36}/[rR]esource[gG]roups/[\w().-]{1,90}/[pP]roviders/"
+    r"([mM]icrosoft\.[iI]nsights/[cC]omponents|"
+    r"[mM]icrosoft\.[oO]perational[iI]nsights/[wW]orkspaces)/[\w ().-]{1,255}$"
+)
+TelemetrySource = Annotated[
+    str,
+    Shape(
+        f"{_GUID}|{_COMPONENT_OR_WORKSPACE}",
+        "a workspace id such as 00000000-0000-0000-0000-000000000000, or the ARM id of an "
+        "Application Insights component or a workspace",
+        600,
+    ),
+]
+Region = Annotated[
+    str, Shape(r"^[a-z][a-z0-9]{2,39}$", "a region as Azure names it, such as westeurope", 40)
+]
+RoleName = Annotated[str, Shape(r"^[^\x00-\x1f|]+$", "a cloud role's name on one line", 255)]
 Guid = Annotated[str, Shape(_GUID, "a GUID such as 00000000-0000-0000-0000-000000000000", 36)]
 ResourceGroup = Annotated[
     str, Shape(r"^[\w().-]{0,89}[\w()-]$", "the name of a resource group, not its id", 90)

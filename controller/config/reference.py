@@ -51,6 +51,10 @@ _TAIL: Final = """
 - `health.identity.name` is there for `json`, absent for `none`, and a header's name for `header`.
 - A smoke test with `HEAD` expects no body; a header occurs once and carries no secret.
 - `analysis.provider_grace` is longer than `analysis.poll`.
+- `analysis.identify_by` other than `version` goes with `strategy.kind: route` alone: a swap moves
+  builds and leaves the names of slots. `analysis.slot_names` goes with it, and names every slot
+  where it is `role_instance`; `analysis.role_name` does not go with `role_name`.
+- `analysis.platform_metrics` names at least one limit.
 """
 
 

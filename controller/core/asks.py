@@ -26,6 +26,7 @@ from controller.core.plan import (
     split,
 )
 from controller.core.swapping import is_swap, is_swapping, progress, swap_effect
+from controller.core.telemetry import Mark
 
 HEARTBEAT_POLLS: Final = 8  # a watched rollout renews its watch after this many polls
 _MIN_HEARTBEAT: Final = timedelta(seconds=30)
@@ -158,6 +159,10 @@ def ask_watch(r: Rollout, _: object) -> Effect:
     Only the readiness path is left out: smoke tests run before any step, and their paths are
     often those that users ask for.
     """
+    slot, stable_slot = _slot(r.idle), _slot(r.active)
+    if is_swap(r) and State.BAKING in {r.state, r.held_from}:
+        slot, stable_slot = stable_slot, slot  # the swap exchanged what they hold
+    mark, stable_mark = marks(r)
     return Watch(
         key=_key(r, "watch"),
         app=r.app,
@@ -169,6 +174,22 @@ def ask_watch(r: Rollout, _: object) -> Effect:
         lease=heartbeat(r) * 3,
         target=r.spec.target,
         routing=wanted_routing(r),
+        mark=mark,
+        stable_mark=stable_mark,
+        slot=slot,
+        stable_slot=stable_slot,
+    )
+
+
+def marks(r: Rollout) -> tuple[Mark | None, Mark | None]:
+    """Return what telemetry tells the new and the stable build by.
+
+    By slot where it does not say the build: a configuration that swaps builds is refused then.
+    """
+    mark, site = r.spec.analysis.mark, r.spec.target.site
+    return (
+        mark(r.image.digest, site, _slot(r.idle)),
+        mark(r.stable_release, site, _slot(r.active)),
     )
 
 

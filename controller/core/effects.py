@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Literal, NewType
 
 from controller.core.plan import Analysis, AppId, Health, Identity, Routing, SlotName, Target
+from controller.core.telemetry import Mark
 
 EffectKey = NewType("EffectKey", str)
 
@@ -94,6 +95,10 @@ class Watch:
     lease: timedelta  # how long the observation goes on without being asked again
     target: Target | None = None  # with *routing*: traffic is split so, whoever else wrote since
     routing: Routing | None = None
+    mark: Mark | None = None  # what telemetry tells the new build by; None: its release
+    stable_mark: Mark | None = None  # with *mark*; None: nothing to compare with
+    slot: SlotName | None = None  # where the new build is now, for the platform's metrics of it
+    stable_slot: SlotName | None = None
     name: Literal["watch"] = "watch"
 
 

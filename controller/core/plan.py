@@ -4,10 +4,13 @@ An `AppSpec` is frozen into each rollout when it is accepted, so that a change o
 configuration never moves the ground under a rollout in flight.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
+
+from controller.core.telemetry import IdentifyBy, Mark, PlatformLimits
 
 AppId = NewType("AppId", str)
 SlotName = NewType("SlotName", str)
@@ -218,13 +221,46 @@ class NoEvidence:
 class Analysis:
     """Where telemetry is, how often it is read, what it must show."""
 
-    workspace: str  # Log Analytics workspace id (GUID)
+    workspace: str  # Log Analytics workspace id (GUID), or ARM id of a component or workspace
     limits: Limits = Limits()
     poll: timedelta = timedelta(seconds=15)
     bucket: timedelta = timedelta(seconds=15)
     settle: timedelta = timedelta(seconds=20)  # a bucket closes this long after its end
     provider_grace: timedelta = timedelta(minutes=2)  # silence of the provider that is tolerated
     on_no_evidence: NoEvidence = NoEvidence()
+    additional_workspaces: tuple[str, ...] = ()  # more of the same, where builds report apart
+    identify_by: IdentifyBy = IdentifyBy.VERSION
+    role_name: str | None = None  # cloud role of the app in every slot; None: any
+    slot_names: tuple[tuple[SlotName, str], ...] = ()  # how slots call themselves, if not as usual
+    platform_metrics: PlatformLimits | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Everything that is asked, each with a query of its own."""
+        return (self.workspace, *self.additional_workspaces)
+
+    @property
+    def observation(self) -> str:
+        """Name of the observation that this app shares with all that have the same sources.
+
+        A workspace's id, else a hash: an ARM id fits neither a key of a table nor a session's name.
+        """
+        if len(self.sources) == 1 and "/" not in self.workspace:
+            return self.workspace
+        joined = "\n".join(sorted(source.lower() for source in self.sources))
+        return f"sources-{hashlib.sha256(joined.encode()).hexdigest()[:32]}"
+
+    def mark(self, release: str | None, site: str, slot: SlotName) -> Mark | None:
+        """Return what tells the build *release* in *slot* of *site*; None where nothing does."""
+        if self.identify_by is IdentifyBy.VERSION:
+            return Mark(name=release, role=self.role_name) if release else None
+        usual = site if slot.lower() == PRODUCTION else f"{site}-{slot}"
+        names = {name.lower(): own for name, own in self.slot_names}
+        return Mark(
+            name=names.get(slot.lower(), usual),
+            by=self.identify_by,
+            role=self.role_name if self.identify_by is IdentifyBy.ROLE_INSTANCE else None,
+        )
 
     @property
     def lag(self) -> timedelta:

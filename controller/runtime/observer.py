@@ -6,12 +6,14 @@ the evidence: closed buckets by ingestion time, each row counted once, none ever
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from controller.core.effects import Watch
 from controller.core.errors import ConflictError, PermanentError, SlipwayError, TransientError
+from controller.core.telemetry import Mark
 from controller.ports import (
     BucketStore,
     Bus,
@@ -22,7 +24,9 @@ from controller.ports import (
     Watching,
     WorkspaceWatch,
 )
+from controller.runtime.merging import merged
 from controller.runtime.messages import ObservedBody, PollBody, poll_again, poll_message, to_message
+from controller.runtime.metrics_reader import MetricsReader, newer, platform_watch
 from controller.verdict.buckets import Bucket
 
 log = logging.getLogger("slipway.observer")
@@ -30,6 +34,7 @@ log = logging.getLogger("slipway.observer")
 _MAX_CONFLICTS: Final = 5
 _MAX_LOOK_BACK: Final = timedelta(hours=1)  # after a long outage older buckets decide nothing
 _OVERDUE_POLLS: Final = 3
+_LONGEST_WAIT: Final = timedelta(minutes=5)  # that a provider may ask for
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,12 +46,13 @@ class Observer:
     telemetry: Telemetry
     bus: Bus
     clock: Clock
+    platform: MetricsReader = field(default_factory=MetricsReader)
 
     async def watch(self, effect: Watch) -> None:
         """Make sure that the workspace is observed for this rollout until the lease ends."""
         for _ in range(_MAX_CONFLICTS):
             now = self.clock.now()
-            watch = await self.buckets.load_watch(effect.analysis.workspace)
+            watch = await self.buckets.load_watch(effect.analysis.observation)
             watch = replace(watch, watching=_with(watch.watching, effect, now))
             starts = watch.next_poll is None or watch.next_poll < now - _overdue(watch)
             if starts:
@@ -57,7 +63,7 @@ class Observer:
             except ConflictError:
                 continue
             return
-        raise TransientError(f"Workspace {effect.analysis.workspace}: its watch is contended.")
+        raise TransientError(f"Workspace {effect.analysis.observation}: its watch is contended.")
 
     async def release(self, workspace: str, rollout: str) -> None:
         """Stop observing for a rollout that needs it no more; its lease would end anyway."""
@@ -81,10 +87,11 @@ class Observer:
         if not watching:
             await self._stop(watch, now)
             return
-        outcome = await self._observe(watch, watching, now)
-        due = _next_due(body.due, watching, now)
+        outcome, wait = await self._observe(watch, watching, now)
+        watching = await self.platform.read(watching, now)
+        due = max(_next_due(body.due, watching, now), now + wait)
         await self.bus.send([poll_message(watch.workspace, due)])
-        await self._save_outcome(body.workspace, outcome, due, now)
+        await self._save_outcome(body.workspace, replace(outcome, watching=watching), due, now)
         await self.bus.send(
             [
                 to_message(
@@ -114,33 +121,43 @@ class Observer:
 
     async def _observe(
         self, watch: WorkspaceWatch, watching: Sequence[Watching], now: datetime
-    ) -> WorkspaceWatch:
-        """Return the watch as it is after one query, with the closed buckets stored."""
+    ) -> tuple[WorkspaceWatch, timedelta]:
+        """Return the watch as it is after one look, with the closed buckets stored.
+
+        With it how long the provider wants to be left alone.
+        """
         size = min(w.bucket for w in watching)
         settle = max(w.settle for w in watching)
         until = _floor(now - settle, size)
         since = watch.cursor or _floor(min(w.since for w in watching), size)
         since = max(since, _floor(now - _MAX_LOOK_BACK, size))
         if until <= since:
-            return replace(watch, last_success=now, last_error=None)
-        releases = {w.release for w in watching} | {
-            w.stable_release for w in watching if w.stable_release
-        }
+            return replace(watch, last_success=now, last_error=None), timedelta()
+        marks = {mark for w in watching for mark in w.marks if mark is not None}
+        ask = partial(
+            self.telemetry.observe,
+            builds=sorted(marks, key=str),
+            probe_operations=sorted({o for w in watching for o in w.probe_operations}),
+            since=since,
+            until=until,
+            bucket=size,
+        )
         try:
-            seen = await self.telemetry.observe(
-                watch.workspace,
-                releases=sorted(releases),
-                probe_operations=sorted({o for w in watching for o in w.probe_operations}),
-                since=since,
-                until=until,
-                bucket=size,
-            )
+            seen = merged([await ask(source) for source in _sources(watch, watching)])
         except (TransientError, PermanentError) as error:
             log.warning("workspace %s: %s", watch.workspace, error)
-            return replace(watch, last_error=_short(error))
+            return replace(watch, last_error=_short(error)), _wanted_wait(error)
         for watched in watching:
             await self.buckets.put(watched.app, watched.rollout, _pairs(watched, seen))
-        return replace(watch, cursor=until, last_success=now, last_error=None, query=seen.query)
+        looked = replace(
+            watch,
+            cursor=until,
+            last_success=now,
+            last_error=None,
+            query=seen.query,
+            newest=max(filter(None, (watch.newest, seen.newest)), default=None),
+        )
+        return looked, timedelta()
 
     async def _save_outcome(
         self, workspace: str, outcome: WorkspaceWatch, due: datetime, now: datetime
@@ -154,8 +171,9 @@ class Observer:
                 last_success=outcome.last_success,
                 last_error=outcome.last_error,
                 query=outcome.query,
+                newest=outcome.newest,
                 next_poll=due,
-                watching=tuple(w for w in watch.watching if w.until > now),
+                watching=_with_metrics(watch.watching, outcome.watching, now),
             )
             try:
                 await self.buckets.save_watch(current)
@@ -178,14 +196,40 @@ def _with(watching: Sequence[Watching], effect: Watch, now: datetime) -> tuple[W
         settle=effect.analysis.settle,
         since=before.since if before else now,
         until=now + effect.lease,
+        mark=effect.mark,
+        stable_mark=effect.stable_mark,
+        sources=effect.analysis.sources,
+        platform=platform_watch(effect, before.platform if before else None, now),
     )
     others = tuple(w for w in watching if w.app != effect.app and w.until > now)
     return (*others, entry)
 
 
+def _with_metrics(
+    stored: Sequence[Watching], read: Sequence[Watching], now: datetime
+) -> tuple[Watching, ...]:
+    """Keep who is watched as it is stored, with what was read of their metrics meanwhile."""
+    found = {w.rollout: w.platform for w in read}
+    return tuple(
+        replace(w, platform=newer(w.platform, found.get(w.rollout)))
+        for w in stored
+        if w.until > now
+    )
+
+
+def _sources(watch: WorkspaceWatch, watching: Sequence[Watching]) -> list[str]:
+    return sorted({s for w in watching for s in w.sources or (watch.workspace,)})
+
+
+def _wanted_wait(error: SlipwayError) -> timedelta:
+    wanted = getattr(error, "retry_after", None) or timedelta()
+    return min(wanted, _LONGEST_WAIT)
+
+
 def _pairs(watched: Watching, seen: Observation) -> list[StoredBucket]:
-    canary = _by_start(seen.buckets, watched.release)
-    stable = _by_start(seen.buckets, watched.stable_release)
+    mark, stable_mark = watched.marks
+    canary = _by_start(seen.buckets, mark)
+    stable = _by_start(seen.buckets, stable_mark)
     return [
         StoredBucket(
             start=start, canary=canary.get(start) or Bucket(start=start), stable=stable.get(start)
@@ -195,9 +239,9 @@ def _pairs(watched: Watching, seen: Observation) -> list[StoredBucket]:
 
 
 def _by_start(
-    buckets: Mapping[str, Sequence[Bucket]], release: str | None
+    buckets: Mapping[Mark, Sequence[Bucket]], mark: Mark | None
 ) -> dict[datetime, Bucket]:
-    return {b.start: b for b in buckets.get(release, ())} if release else {}
+    return {b.start: b for b in buckets.get(mark, ())} if mark else {}
 
 
 def _fresh_cursor(watch: WorkspaceWatch, now: datetime) -> datetime | None:

@@ -72,13 +72,13 @@ class Sweeper:
         now = self.clock.now()
         specs = await self._configured()
         swept = Swept(dead_letters=await self._dead_letters(now))
-        workspaces = {spec.analysis.workspace for spec in specs.values()}
+        workspaces = {spec.analysis.observation for spec in specs.values()}
         apps = sorted({*specs, *await self.history.under_way()})
         for app in apps:
             try:
                 state = (await self.store.load(app)).state
                 if state.active is not None:
-                    workspaces.add(state.active.spec.analysis.workspace)
+                    workspaces.add(state.active.spec.analysis.observation)
                     swept = await self._wake(state.active, now, swept)
                 elif app in specs and state.routing is not None:
                     swept = await self._compare(specs[app], state.routing, now, swept)

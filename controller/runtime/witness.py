@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from controller.core.asks import marks
 from controller.core.model import Rollout, State
+from controller.core.telemetry import IdentifyBy
 from controller.ports import BucketStore, EvidenceStore, StoredBucket, WorkspaceWatch
 from controller.verdict.buckets import Bucket
 from controller.verdict.judge import Judgement, Question, judge
+from controller.verdict.platform import PlatformEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Witness:
     async def testify(self, rollout: Rollout, now: datetime) -> Findings:
         """Return what the judge says of the rollout's current state at *now*."""
         stored = await self.buckets.buckets(rollout.app, rollout.id)
-        watch = await self.buckets.load_watch(rollout.spec.analysis.workspace)
+        watch = await self.buckets.load_watch(rollout.spec.analysis.observation)
         question = ask(rollout, now, stored, watch)
         return Findings(question=question, judgement=judge(question), query=watch.query)
 
@@ -60,8 +63,9 @@ def ask(
     """Return the question about the rollout's current state, from its own buckets alone."""
     since = rollout.entered_at
     shown = [pair for pair in stored if pair.start >= since]
+    mark, stable_mark = marks(rollout)
     stable = None
-    if rollout.stable_release is not None:
+    if stable_mark is not None:
         stable = [pair.stable or Bucket(start=pair.start) for pair in shown]
     least, most = _observation(rollout)
     analysis = rollout.spec.analysis
@@ -76,6 +80,32 @@ def ask(
         provider_silence=max(now - answered, timedelta(0)),
         provider_grace=analysis.provider_grace,
         provider_error=watch.last_error,
+        newest_age=max(now - watch.newest, timedelta(0)) if watch.newest else None,
+        stale_after=analysis.lag + analysis.provider_grace,
+        identified_by=str(mark.by.value) if mark else IdentifyBy.VERSION.value,
+        platform=_platform(rollout, watch, now),
+    )
+
+
+def _platform(rollout: Rollout, watch: WorkspaceWatch, now: datetime) -> PlatformEvidence | None:
+    """Return what the platform's metrics said; that nothing is known is said, too."""
+    limits = rollout.spec.analysis.platform_metrics
+    if limits is None:
+        return None
+    own = next((w.platform for w in watch.watching if w.rollout == rollout.id), None)
+    if own is None:
+        slot, stable_slot = str(rollout.idle), str(rollout.active)
+        return PlatformEvidence(
+            limits=limits, slot=slot, stable_slot=stable_slot, error="not looked at yet"
+        )
+    return PlatformEvidence(
+        limits=own.limits,
+        slot=own.slot,
+        stable_slot=own.stable_slot,
+        canary=own.canary,
+        stable=own.stable,
+        age=max(now - own.read_at, timedelta(0)) if own.read_at else None,
+        error=own.error,
     )
 
 

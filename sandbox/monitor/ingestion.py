@@ -89,7 +89,9 @@ class Ingestion:
         weight = self._faults.kept_weight()
         if not weight:
             return
-        for columns in found:
+        skew = dt.timedelta(seconds=self._faults.clock_skew_seconds)
+        for each in found * self._faults.copies:
+            columns = {**each, "TimeGenerated": cast("dt.datetime", each["TimeGenerated"]) + skew}
             if table != "AppMetrics":  # metrics are never sampled
                 columns["ItemCount"] = cast("int", columns["ItemCount"]) * weight
             self._store.add(resource.workspace, table, resource.stamp(columns), at)

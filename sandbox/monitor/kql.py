@@ -15,8 +15,8 @@ from typing import Final
 import duckdb
 import duckdb_kql
 
+from sandbox.monitor.catalog import Catalog, workspace
 from sandbox.monitor.results import Answer, to_answer
-from sandbox.monitor.schema import TABLES
 
 INGESTED: Final = "$IngestionTime"  # the hidden column, and Kusto's name for it in results
 _CACHED_QUERIES: Final = 64
@@ -57,6 +57,7 @@ class Scope:
     now: dt.datetime
     workspaces: Sequence[str] = ()
     resource: str | None = None
+    catalog: Catalog = field(default_factory=lambda: workspace({}))
     since: dt.datetime | None = None
     until: dt.datetime | None = None
 
@@ -99,7 +100,7 @@ class Kql:
     """Runs KQL on a DuckDB connection. Not thread-safe: use it where the connection lives."""
 
     def __init__(self) -> None:
-        self._translations: OrderedDict[str, _Translation] = OrderedDict()
+        self._translations: OrderedDict[tuple[str, str], _Translation] = OrderedDict()
 
     def run(self, connection: duckdb.DuckDBPyConnection, text: str, scope: Scope) -> Answer:
         """Return the result of a query.
@@ -107,15 +108,15 @@ class Kql:
         Raises:
             KqlRefusedError: it is wrong, or not supported here.
         """
-        source = _take_apart(text)
-        translation = self._translate(source, text)
+        source = _take_apart(text, scope.catalog)
+        translation = self._translate(source, text, scope.catalog)
         values: dict[str, object] = {
             slot: source.moments[name] for name, slot in translation.slots.items()
         }
         sql = translation.sql
         if source.tables:
             condition, scoped = scope.conditions()
-            sql = _with_tables(sql, source, condition)
+            sql = _with_tables(sql, source, scope.catalog, condition)
             values |= scoped
         try:
             cursor = connection.execute(sql, values)
@@ -126,19 +127,20 @@ class Kql:
         columns = [(str(column[0]), str(column[1])) for column in described]
         return to_answer(columns, rows, query=source.text, hidden=INGESTED)
 
-    def _translate(self, source: _Source, written: str) -> _Translation:
-        known = self._translations.get(source.text)
+    def _translate(self, source: _Source, written: str, catalog: Catalog) -> _Translation:
+        key = (catalog.name, source.text)
+        known = self._translations.get(key)
         if known is not None:
-            self._translations.move_to_end(source.text)
+            self._translations.move_to_end(key)
             return known
-        translation = _translate(source, written)
-        self._translations[source.text] = translation
+        translation = _translate(source, written, catalog)
+        self._translations[key] = translation
         while len(self._translations) > _CACHED_QUERIES:
             self._translations.popitem(last=False)
         return translation
 
 
-def _take_apart(text: str) -> _Source:
+def _take_apart(text: str, catalog: Catalog) -> _Source:
     moments: dict[str, dt.datetime] = {}
     words: set[str] = set()
     wants_ingestion_time = False
@@ -162,7 +164,8 @@ def _take_apart(text: str) -> _Source:
     if moments:
         declared = ", ".join(f"{name}: datetime" for name in moments)
         rest = f"declare query_parameters({declared}); {rest}"
-    tables = tuple(table for table in TABLES if table in words)
+    tables = tuple(table for table in catalog.tables if table in words)
+    rest = catalog.with_known_columns(rest, tables)
     return _Source(rest, tables, wants_ingestion_time, moments)
 
 
@@ -174,9 +177,9 @@ def _parse_moment(text: str) -> dt.datetime | None:
     return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _translate(source: _Source, written: str) -> _Translation:
+def _translate(source: _Source, written: str, catalog: Catalog) -> _Translation:
     hidden = [INGESTED] if source.wants_ingestion_time else []
-    schema = {table: [*columns, *hidden] for table, columns in TABLES.items()}
+    schema = {table: [*columns, *hidden] for table, columns in catalog.tables.items()}
     try:
         # Writing is a thing of Kusto's management endpoint, not of this one.
         translated = duckdb_kql.to_sql(source.text, schema, allow_write=False)
@@ -190,17 +193,18 @@ def _translate(source: _Source, written: str) -> _Translation:
     return _Translation(str(translated), used)
 
 
-def _with_tables(sql: str, source: _Source, condition: str) -> str:
+def _with_tables(sql: str, source: _Source, catalog: Catalog, condition: str) -> str:
     """Put in front of *sql* what each table holds for this request.
 
     In front, not around: a query inside another one loses the order of its rows.
     """
     definitions: list[str] = []
     for table in source.tables:
-        names = [*TABLES[table], *([INGESTED] if source.wants_ingestion_time else [])]
-        selected = ", ".join(f'"{name}"' for name in names)
+        shown = [f'{stored} AS "{name}"' for name, stored in catalog.tables[table].items()]
+        hidden = [f'"{INGESTED}"'] if source.wants_ingestion_time else []
+        rows = f'logs."{catalog.stored(table)}" WHERE {condition}'
         definitions.append(
-            f'"{table}" AS NOT MATERIALIZED (SELECT {selected} FROM logs."{table}" WHERE {condition})'  # noqa: S608, E501 - our names
+            f'"{table}" AS NOT MATERIALIZED (SELECT {", ".join([*shown, *hidden])} FROM {rows})'  # noqa: S608 - our names
         )
     rest = f", {sql.removeprefix('WITH ')}" if sql.startswith("WITH ") else f" {sql}"
     return f"WITH {', '.join(definitions)}{rest}"

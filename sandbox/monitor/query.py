@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sandbox.monitor.catalog import CLASSIC
+from sandbox.monitor.catalog import workspace as workspace_catalog
 from sandbox.monitor.faults import MonitorFaults, QueryFault
 from sandbox.monitor.kql import KqlRefusedError, Scope
 from sandbox.monitor.results import Answer
@@ -83,6 +85,7 @@ class Queries:
         self.denied: set[str] = set()
         self.records: deque[QueryRecord] = deque(maxlen=_KEPT_RECORDS)
         self.resources: set[str] = set()  # ids in lower case
+        self.classic: set[str] = set()  # those of them that know the classic tables only
         self._store = store
         self._faults = faults
         self._workspaces = workspaces
@@ -176,6 +179,10 @@ class Queries:
         fault = self._faults.next_query()
         if fault.delay_seconds:
             await asyncio.sleep(fault.delay_seconds)
+        if fault.hangs:
+            await asyncio.Event().wait()  # until the client gives up, or the server stops
+        if fault.body is not None:
+            return dict(fault.body)
         if fault.status != 200:
             raise _planned(fault)
         query = body.get("query")
@@ -198,7 +205,15 @@ class Queries:
         workspaces = [workspace, *others] if resource is None else []
         if any(one not in self._workspaces for one in workspaces):
             raise QueryError(404, "WorkspaceNotFoundError", "The workspace could not be found")
-        return Scope(now=now, workspaces=workspaces, resource=resource, since=since, until=until)
+        is_classic = resource is not None and resource.lower() in self.classic
+        return Scope(
+            now=now,
+            workspaces=workspaces,
+            resource=resource,
+            catalog=CLASSIC if is_classic else workspace_catalog(self._faults.renamed_columns),
+            since=since,
+            until=until,
+        )
 
 
 async def _json(request: web.Request) -> Json:

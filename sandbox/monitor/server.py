@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from sandbox.monitor.faults import MonitorFaults
 from sandbox.monitor.ingestion import Ingestion, Resource
+from sandbox.monitor.metrics import Metrics
 from sandbox.monitor.query import Queries, QueryRecord
 from sandbox.monitor.store import Row, Store
 from sandbox.tls import Authority
@@ -34,7 +35,8 @@ class Monitor:
     """Application Insights' ingestion and Log Analytics' queries over *workspaces* (their ids).
 
     Ingestion is plain http and asks for no token, as with an instrumentation key. Queries need
-    https and a token for ``https://api.loganalytics.io``. Of each table the newest *kept_rows*
+    https and a token for ``https://api.loganalytics.io``, platform metrics one for
+    ``https://metrics.monitor.azure.com``. Of each table the newest *kept_rows*
     are kept, over all workspaces.
 
     Differences from Azure: KQL is what duckdb-kql translates (no ``percentilew``, ``bin_at``,
@@ -53,6 +55,8 @@ class Monitor:
         self._queries = Queries(self._store, self.faults, self._workspaces)
         self._ingestion_server = WebServer(self._ingestion.application())
         self._query_server = WebServer(self._queries.application(), tls=authority.server_context())
+        self.metrics = Metrics(self.faults)
+        self._metrics_server = WebServer(self.metrics.application(), tls=authority.server_context())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -77,9 +81,19 @@ class Monitor:
         return self._ingestion_server.url
 
     @property
+    def metrics_url(self) -> str:
+        """The endpoint for platform metrics, of every region. Meaningful after `start`."""
+        return self._metrics_server.url
+
+    @property
     def denied(self) -> set[str]:
         """Object ids of identities without a role on any workspace. Add to it freely."""
         return self._queries.denied
+
+    @property
+    def classic(self) -> set[str]:
+        """Components (ids in lower case) whose own scope has the classic tables only."""
+        return self._queries.classic
 
     @property
     def queries(self) -> Sequence[QueryRecord]:
@@ -96,9 +110,13 @@ class Monitor:
         await self._store.open()
         await self._query_server.start(query_port)
         await self._ingestion_server.start(ingestion_port)
+        await self._metrics_server.start()
+        await self.metrics.start()
 
     async def stop(self) -> None:
         """Stop listening and forget everything. Safe twice."""
+        await self.metrics.stop()
+        await self._metrics_server.stop()
         await self._ingestion_server.stop()
         await self._query_server.stop()
         await self._store.close()

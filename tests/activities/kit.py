@@ -22,7 +22,9 @@ from controller.core.plan import (
     Target,
     split,
 )
+from controller.core.telemetry import Mark
 from controller.ports import Observation
+from controller.verdict.buckets import Bucket
 
 BLUE, GREEN, PRODUCTION = SlotName("blue"), SlotName("green"), SlotName("production")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -45,24 +47,33 @@ class Observed:
     """Telemetry that sees nothing, remembers what it was asked, or fails as told."""
 
     error: Exception | None = None
+    rows: dict[Mark, int] = field(default_factory=dict[Mark, int])
+    unversioned: dict[str, int] = field(default_factory=dict[str, int])
     asked: list[tuple[str, Sequence[str], datetime, datetime]] = field(
         default_factory=list[tuple[str, Sequence[str], datetime, datetime]]
     )
 
     async def observe(
         self,
-        workspace: str,
+        source: str,
         *,
-        releases: Sequence[str],
+        builds: Sequence[Mark],
         probe_operations: Sequence[str],
         since: datetime,
         until: datetime,
         bucket: timedelta,
     ) -> Observation:
-        self.asked.append((workspace, releases, since, until))
+        self.asked.append((source, [mark.name for mark in builds], since, until))
         if self.error is not None:
             raise self.error
-        return Observation(since=since, until=until, buckets={}, query="", newest=None)
+        return Observation(
+            since=since,
+            until=until,
+            buckets={mark: [Bucket(start=since, rows=n)] for mark, n in self.rows.items()},
+            query="",
+            newest=None,
+            unversioned=self.unversioned,
+        )
 
 
 class Bench:

@@ -24,6 +24,7 @@ from controller.core.errors import (
     ProviderError,
     QueryInvalidError,
 )
+from controller.core.telemetry import Mark
 from controller.ports import Observation, Telemetry
 from controller.verdict.buckets import Bucket, latency_bin, percentile, total
 from sandbox.monitor import Monitor
@@ -82,6 +83,9 @@ class SandboxStand:
         for row in rows:
             columns = {
                 "AppVersion": row.release,
+                "AppRoleName": row.role,
+                "AppRoleInstance": row.instance,
+                "Id": row.id,
                 "TimeGenerated": row.generated or row.ingested,
                 "Name": row.operation,
                 "OperationName": row.operation,
@@ -146,13 +150,13 @@ async def observe(
     *,
     since: float = 0,
     until: float = 60,
-    releases: Sequence[str] = RELEASES,
+    releases: Sequence[str | Mark] = RELEASES,
     workspace: str = WORKSPACE,
     probes: Sequence[str] = (PROBE,),
 ) -> Observation:
     return await telemetry.observe(
         workspace,
-        releases=releases,
+        builds=[Mark(name=r) if isinstance(r, str) else r for r in releases],
         probe_operations=probes,
         since=at(since),
         until=at(until),
@@ -160,9 +164,13 @@ async def observe(
     )
 
 
-def only(observation: Observation, release: str = BLUE) -> Bucket:
-    (bucket,) = observation.buckets[release]
+def only(observation: Observation, build: str | Mark = BLUE) -> Bucket:
+    (bucket,) = of(observation, build)
     return bucket
+
+
+def of(observation: Observation, build: str | Mark = BLUE) -> Sequence[Bucket]:
+    return observation.buckets[Mark(name=build) if isinstance(build, str) else build]
 
 
 # --- What is seen ---------------------------------------------------------------------------------
@@ -184,12 +192,12 @@ async def test_only_buckets_that_saw_something_are_given_oldest_first(stand: Sta
     )
     seen = await observe(stand.telemetry)
 
-    assert {r: [b.start for b in found] for r, found in seen.buckets.items()} == {
+    assert {m.name: [b.start for b in found] for m, found in seen.buckets.items()} == {
         BLUE: [at(0), at(45)],
         GREEN: [at(30)],
     }
-    assert [b.rows for b in seen.buckets[BLUE]] == [2, 1]
-    assert all(b.start.tzinfo is UTC for b in seen.buckets[BLUE])
+    assert [b.rows for b in of(seen)] == [2, 1]
+    assert all(b.start.tzinfo is UTC for b in of(seen))
 
 
 async def test_late_data_counts_when_it_arrives(stand: Stand) -> None:
@@ -197,7 +205,7 @@ async def test_late_data_counts_when_it_arrives(stand: Stand) -> None:
     await stand.report(row(1), row(40, generated=at(2)), row(41, generated=at(-600)))
     seen = await observe(stand.telemetry)
 
-    assert [(b.start, b.rows) for b in seen.buckets[BLUE]] == [(at(0), 1), (at(30), 2)]
+    assert [(b.start, b.rows) for b in of(seen)] == [(at(0), 1), (at(30), 2)]
 
 
 async def test_no_row_is_counted_twice_over_adjacent_windows(stand: Stand) -> None:
@@ -208,10 +216,10 @@ async def test_no_row_is_counted_twice_over_adjacent_windows(stand: Stand) -> No
     pieces = [
         bucket
         for since, until in ((0, 15), (15, 45), (45, 60))
-        for bucket in (await observe(stand.telemetry, since=since, until=until)).buckets[BLUE]
+        for bucket in of(await observe(stand.telemetry, since=since, until=until))
     ]
 
-    assert pieces == list(whole.buckets[BLUE])
+    assert pieces == list(of(whole))
     assert [b.rows for b in pieces] == [2, 2, 2, 2]
 
 
@@ -286,7 +294,7 @@ async def test_percentiles_are_within_five_percent(stand: Stand) -> None:
     ]
     await stand.report(*rows)
     seen = await observe(stand.telemetry)
-    histogram = total(seen.buckets[BLUE]).latency
+    histogram = total(of(seen)).latency
     exact = sorted(r.milliseconds for r in rows for _ in range(r.count))
 
     for percent in (50, 90, 95, 99):
@@ -370,7 +378,7 @@ async def test_a_query_that_is_refused_can_never_answer(
     sandbox: SandboxStand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mistake of ours, or a workspace without the table."""
-    monkeypatch.setattr("controller.adapters.azure.monitor._text", lambda: "Nonsense | take 1")
+    monkeypatch.setattr("controller.adapters.azure.monitor._text", lambda _: "Nonsense | take 1")
 
     with pytest.raises(QueryInvalidError):
         await observe(sandbox.telemetry)
@@ -385,9 +393,7 @@ async def test_odd_names_stay_inside_their_quotes(sandbox: SandboxStand) -> None
         await sandbox.report(row(number, name), row(number, operation=name))
     seen = await observe(sandbox.telemetry, releases=[BLUE, *NASTY], probes=NASTY)
 
-    assert {release: only(seen, release).rows for release in seen.buckets} == dict.fromkeys(
-        NASTY, 1
-    )
+    assert {mark.name: only(seen, mark).rows for mark in seen.buckets} == dict.fromkeys(NASTY, 1)
 
 
 async def test_a_name_that_cannot_be_quoted_is_refused(sandbox: SandboxStand) -> None:
@@ -423,7 +429,7 @@ async def test_a_service_that_is_away_is_a_missing_answer(
 _COLUMNS = {
     "Kind": "string",
     "Bucket": "datetime",
-    "AppVersion": "string",
+    "Build": "string",
     "LatencyBin": "long",
     "ResultCode": "string",
     "Rows": "long",
@@ -441,7 +447,7 @@ def cells(**changes: Any) -> list[Any]:
     usual: dict[str, Any] = {
         "Kind": "requests",
         "Bucket": _START,
-        "AppVersion": BLUE,
+        "Build": f"version|{BLUE}",
         "LatencyBin": 40,
         "ResultCode": "200",
         "Rows": 1,

@@ -36,7 +36,7 @@ class Windows:
                 question["since"],
                 question["until"],
                 question["bucket"],
-                tuple(question["releases"]),
+                tuple(mark.name for mark in question["builds"]),
             )
         )
         return answer

@@ -3,14 +3,15 @@
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from sandbox.kql_check import KqlChecker, KqlCheckError
-from sandbox.monitor import TABLES
+from sandbox.monitor import CLASSIC_TABLES, TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = {
@@ -30,7 +31,7 @@ SAMPLES = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def checker() -> AsyncIterator[KqlChecker]:
-    async with KqlChecker(TABLES) as running:
+    async with KqlChecker({**TABLES, **CLASSIC_TABLES}) as running:
         yield running
 
 
@@ -40,9 +41,29 @@ def declared(text: str, word: str) -> list[tuple[str, str]]:
     return [(name, kind) for name, kind in found]
 
 
-def with_parameters(text: str) -> str:
-    lets = [f"let {name} = {SAMPLES[kind]};" for name, kind in declared(text, "param")]
-    return "\n".join([*lets, text])
+# Which query a parameter that is a table may be.
+TABLES_OF = {"Arrived": ("requests", "requests_classic"), "Named": ("by_version", "by_any")}
+
+
+def with_parameters(
+    text: str, tables: Mapping[str, str] | None = None, *, without: str = ""
+) -> str:
+    """Return *text* below its parameters; one that is a table is another query, by *tables*."""
+    chosen = tables or {name: names[0] for name, names in TABLES_OF.items()}
+    lets: dict[str, str] = {}  # each a statement
+
+    def declare(query: str) -> None:
+        for name, kind in declared(query, "param"):
+            if kind == "table":
+                inner = QUERIES[chosen[name]]
+                declare(inner)
+                statements, separator, result = inner.rpartition(";\n")
+                lets[name] = f"{statements}{separator}let {name} = {result};"
+            else:
+                lets[name] = f"let {name} = {SAMPLES[kind]};"
+
+    declare(text)
+    return "\n".join([*(let for name, let in lets.items() if name != without), text])
 
 
 def test_there_are_queries_to_check() -> None:
@@ -63,12 +84,33 @@ async def test_every_query_is_valid_and_returns_what_it_declares(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("chosen", [*product(*TABLES_OF.values())], ids="-".join)
+async def test_the_query_for_builds_is_valid_in_every_variant(
+    checker: KqlChecker, chosen: tuple[str, ...]
+) -> None:
+    """A workspace's rows or a component's classic ones, told apart by version or otherwise."""
+    tables = dict(zip(TABLES_OF, chosen, strict=True))
+    result = await checker.check(with_parameters(QUERIES["releases"], tables))
+
+    assert result.errors == []
+    assert result.columns == declared(QUERIES["releases"], "result")
+
+
+@pytest.mark.parametrize("names", [*TABLES_OF.values()], ids=[*TABLES_OF])
+def test_queries_that_stand_for_one_table_have_the_same_columns(names: tuple[str, ...]) -> None:
+    first, *others = (declared(QUERIES[name], "result") for name in names)
+
+    assert others == [first] * len(others)
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("text", QUERIES.values(), ids=QUERIES)
 async def test_every_declared_parameter_is_needed(checker: KqlChecker, text: str) -> None:
-    """Without its parameters a query misses exactly those names, and nothing else."""
-    result = await checker.check(text)
+    """Without one of its parameters a query misses exactly that name, and nothing else."""
+    for name, _ in declared(text, "param"):
+        result = await checker.check(with_parameters(text, without=name))
 
-    assert {one.text for one in result.errors} == {name for name, _ in declared(text, "param")}
+        assert {one.text for one in result.errors} == {name}
 
 
 # fmt: off

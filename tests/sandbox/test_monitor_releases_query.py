@@ -13,9 +13,11 @@ from azure.monitor.query import LogsQueryResult
 from controller.verdict.buckets import latency_bin
 from tests.sandbox.monitor_kit import OTHER, WORKSPACE, World, running
 
-QUERY = (
-    Path(__file__).resolve().parents[2] / "controller/adapters/azure/queries/releases.kql"
-).read_text(encoding="utf-8")
+QUERIES = Path(__file__).resolve().parents[2] / "controller/adapters/azure/queries"
+ARRIVED, NAMED, QUERY = (
+    (QUERIES / f"{name}.kql").read_text(encoding="utf-8")
+    for name in ("requests", "by_version", "releases")
+)
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SIZE = timedelta(seconds=15)
 Row = dict[str, Any]
@@ -60,7 +62,7 @@ async def observe(
 ) -> list[Row]:
     """Ask as the controller does and return the rows as mappings."""
     lets = {
-        "Releases": f"dynamic({json.dumps(list(releases))})",
+        "Versions": f"dynamic({json.dumps(list(releases))})",
         "ProbeOperations": f"dynamic({json.dumps(list(probes))})",
         "From": f"datetime({(start + timedelta(seconds=since)).isoformat()})",
         "To": f"datetime({(start + timedelta(seconds=until)).isoformat()})",
@@ -68,10 +70,16 @@ async def observe(
         "BucketSize": f"time({size})",
     }
     head = "".join(f"let {name} = {value};\n" for name, value in lets.items())
+    head += as_table("Arrived", ARRIVED) + as_table("Named", NAMED)
     answer = await world.client.query_workspace(WORKSPACE, head + QUERY, timespan=None)
     assert isinstance(answer, LogsQueryResult)
     (table,) = answer.tables
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def as_table(name: str, text: str) -> str:
+    statements, separator, result = text.rpartition(";\n")
+    return f"{statements}{separator}let {name} = {result};\n"
 
 
 def of_kind(rows: Sequence[Row], kind: str) -> list[Row]:
@@ -83,7 +91,8 @@ def totals(rows: Sequence[Row], release: str, *, bucket: float | None = None) ->
     counted = [
         row
         for row in of_kind(rows, "requests")
-        if row["AppVersion"] == release and bucket in {None, (row["Bucket"] - START).seconds}
+        if row["Build"] == f"version|{release}"
+        and bucket in {None, (row["Bucket"] - START).seconds}
     ]
     names = ("Rows", "Requests", "FailedRows", "Failed")
     return {name: sum(row[name] for row in counted) for name in names}
@@ -214,7 +223,7 @@ async def test_only_the_watched_releases_and_this_workspace_are_counted(world: W
 
     rows = await observe(world)
 
-    assert {row["AppVersion"] for row in of_kind(rows, "requests")} == {"blue", "green"}
+    assert {row["Build"] for row in of_kind(rows, "requests")} == {"version|blue", "version|green"}
     assert totals(rows, "blue")["Rows"] == 1
 
 
@@ -274,7 +283,7 @@ async def test_distinct_sessions_are_counted_exactly(world: World) -> None:
     rows = of_kind(await observe(world), "sessions")
 
     found = {
-        (row["AppVersion"], (row["Bucket"] - START).seconds): (
+        (row["Build"].partition("|")[2], (row["Bucket"] - START).seconds): (
             row["Sessions"],
             row["FailingSessions"],
         )

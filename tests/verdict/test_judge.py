@@ -11,8 +11,10 @@ from hypothesis import given
 
 from controller.core.events import Label
 from controller.core.plan import Limits
+from controller.core.telemetry import PlatformLimits
 from controller.verdict.buckets import Bucket, latency_bin
 from controller.verdict.judge import JUDGE, Question, judge
+from controller.verdict.platform import PlatformEvidence, SlotTotals
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -53,6 +55,31 @@ def question(**changes: Any) -> Question:
 QUIET = {"canary": seen(19)}
 LATE = {"elapsed": 300 * SECOND}
 SILENT = {"provider_silence": 121 * SECOND}
+STALE = {"newest_age": 171 * SECOND, "stale_after": 170 * SECOND}
+
+
+def platform(
+    *, requests: float | None, http5xx: float = 0, stable_http5xx: float = 0
+) -> dict[str, Any]:
+    """Return what both slots' front ends counted; None: it could not be read."""
+
+    def counted(bad: float) -> SlotTotals | None:
+        if requests is None:
+            return None
+        return SlotTotals(since=T0, until=T0, minutes=1, requests=requests, http5xx=bad)
+
+    return {
+        "platform": PlatformEvidence(
+            limits=PlatformLimits(region="r", http5xx_rate_max=0.05, min_requests=20),
+            slot="blue",
+            stable_slot="production",
+            canary=counted(http5xx),
+            stable=counted(stable_http5xx),
+            error="403" if requests is None else None,
+        )
+    }
+
+
 L = Label
 # fmt: off
 # ruff: noqa: E501 - a table reads better than it wraps
@@ -81,7 +108,14 @@ CASES: list[tuple[str, dict[str, Any], Label]] = [
     ("both-fail",             {"canary": seen(100, failed=50), "stable": seen(100, failed=50)}, L.AMBIENT_INCIDENT),
     ("both-suffer-otherwise", {"canary": seen(100, failed=50), "stable": seen(100, slow=50)}, L.AMBIENT_INCIDENT),
     ("stable-alone-fails",    {"stable": seen(100, failed=50)},                            L.HEALTHY),
-    ("stable-too-few-to-say", {"canary": seen(100, failed=50), "stable": seen(19, failed=19)}, L.REGRESSED),
+    ("stable-few-but-alike",  {"canary": seen(100, failed=50), "stable": seen(19, failed=19)}, L.CONTINUE),
+    ("alike-to-the-end",      LATE | {"canary": seen(100, failed=50), "stable": seen(19, failed=19)}, L.AMBIENT_INCIDENT),
+    ("alike-and-silent",      SILENT | {"canary": seen(100, failed=50), "stable": seen(19, failed=19)}, L.PROVIDER_UNAVAILABLE),
+    ("alike-at-half-the-rate", {"canary": seen(100, failed=50), "stable": seen(4, failed=1)},  L.CONTINUE),
+    ("stable-few-and-better", {"canary": seen(100, failed=50), "stable": seen(5, failed=1)},  L.REGRESSED),
+    ("stable-few-and-fine",   {"canary": seen(100, failed=50), "stable": seen(19)},            L.REGRESSED),
+    ("stable-few-but-slow",   {"canary": seen(100, slow=50), "stable": seen(3, slow=3)},       L.CONTINUE),
+    ("fails-and-stable-slow", {"canary": seen(100, failed=50), "stable": seen(3, slow=3)},     L.CONTINUE),
     ("stable-saw-nothing",    {"canary": seen(100, failed=50), "stable": []},              L.REGRESSED),
     ("first-release-fails",   {"canary": seen(100, failed=50), "stable": None},            L.REGRESSED),
     ("first-release-fine",    {"stable": None},                                            L.HEALTHY),
@@ -89,6 +123,23 @@ CASES: list[tuple[str, dict[str, Any], Label]] = [
     ("provider-past-grace",   SILENT,                                                      L.PROVIDER_UNAVAILABLE),
     ("silent-and-late",       QUIET | LATE | SILENT,                                       L.PROVIDER_UNAVAILABLE),
     ("silent-but-known-bad",  SILENT | {"canary": seen(100, failed=50)},                   L.REGRESSED),
+    ("fresh-enough",          {"newest_age": 170 * SECOND, "stale_after": 170 * SECOND},       L.HEALTHY),
+    ("stale",                 STALE,                                                       L.CONTINUE),
+    ("stale-and-late",        STALE | LATE,                                                L.INSUFFICIENT_DATA),
+    ("stale-but-known-bad",   STALE | {"canary": seen(100, failed=50)},                    L.REGRESSED),
+    ("age-not-known",         {"newest_age": None, "stale_after": SECOND},                 L.HEALTHY),
+    ("platform-fine",         platform(requests=100),                                      L.HEALTHY),
+    ("platform-never-proves", QUIET | LATE | platform(requests=9000),                      L.INSUFFICIENT_DATA),
+    ("platform-blames",       platform(requests=100, http5xx=6),                           L.REGRESSED),
+    ("platform-blames-alone", {"canary": []} | platform(requests=100, http5xx=100),        L.REGRESSED),
+    ("platform-while-silent", SILENT | platform(requests=100, http5xx=6),                  L.REGRESSED),
+    ("platform-fine-silent",  SILENT | platform(requests=100),                             L.PROVIDER_UNAVAILABLE),
+    ("platform-too-few",      platform(requests=19, http5xx=19),                           L.HEALTHY),
+    ("platform-both",         platform(requests=100, http5xx=9, stable_http5xx=9),         L.AMBIENT_INCIDENT),
+    ("platform-excuses",      platform(requests=100, stable_http5xx=9) | {"canary": seen(100, failed=50)}, L.AMBIENT_INCIDENT),
+    ("telemetry-excuses",     platform(requests=100, http5xx=9) | {"stable": seen(100, failed=50)}, L.AMBIENT_INCIDENT),
+    ("platform-stable-alone", platform(requests=100, stable_http5xx=9),                    L.HEALTHY),
+    ("platform-not-read",     platform(requests=None),                                     L.HEALTHY),
     ("silent-in-an-incident", SILENT | {"canary": seen(100, failed=50), "stable": seen(100, failed=50)}, L.AMBIENT_INCIDENT),
 ]
 # fmt: on
@@ -122,6 +173,40 @@ def test_the_reason_tells_what_the_provider_said() -> None:
     told = judge(question(**SILENT, provider_error="429 Too Many Requests"))
 
     assert told.reason == "no telemetry answer for 121 s: 429 Too Many Requests"
+
+
+def test_what_the_platform_says_is_named_with_its_slot_and_numbers() -> None:
+    """Also that it could not be read: never silently."""
+    told = judge(question(canary=[], **platform(requests=100, http5xx=12)))
+
+    assert told.reason == (
+        "platform metrics of slot blue: 5xx rate 12.0% over 100 requests, limit 5.0%"
+    )
+    assert told.numbers["platform_canary_http5xx_rate"] == 0.12
+    assert told.numbers["platform_stable_http5xx"] == 0
+    assert told.numbers["limit_platform_http5xx_rate"] == 0.05
+    unread = judge(question(**platform(requests=None)))
+    assert unread.numbers["platform_error"] == "403"
+    assert unread.reason.endswith("; platform metrics are not known: 403")
+    assert not [name for name in judge(question()).numbers if "platform" in name]
+
+
+def test_builds_that_are_told_apart_by_place_are_judged_with_that_said() -> None:
+    weak = {"identified_by": "role_name"}
+
+    assert judge(question(**weak)).numbers["identified_by"] == "role_name"
+    for asked in (question(**weak), question(**weak, canary=seen(100, failed=50))):
+        assert judge(asked).reason.endswith("(builds told apart by role name only)")
+    assert "identified_by" not in judge(question()).numbers
+
+
+def test_stale_telemetry_is_named_with_its_age() -> None:
+    told = judge(question(**STALE))
+
+    assert told.reason == (
+        "100 of 20 requests seen; the newest telemetry is 171 s old, 170 s at most wanted"
+    )
+    assert told.numbers["telemetry_age_s"] == 171
 
 
 def test_the_numbers_are_those_that_it_was_decided_by() -> None:

@@ -1,4 +1,4 @@
-"""Log Analytics: one query for every watched release of a workspace."""
+"""Log Analytics: one query for every watched build of a workspace, or of a component."""
 
 import asyncio
 import math
@@ -19,6 +19,7 @@ from controller.core.errors import (
     ProviderError,
     QueryInvalidError,
 )
+from controller.core.telemetry import IdentifyBy, Mark
 from controller.ports import Observation
 from controller.verdict.buckets import Bucket
 
@@ -29,7 +30,7 @@ _GRID: Final = timedelta(milliseconds=1)  # how exactly a bucket must start wher
 _COLUMNS: Final = (
     "Kind",
     "Bucket",
-    "AppVersion",
+    "Build",
     "LatencyBin",
     "ResultCode",
     "Rows",
@@ -42,6 +43,10 @@ _COLUMNS: Final = (
 )
 _WATERMARK: Final = "watermark"
 _SESSIONS: Final = "sessions"
+_UNVERSIONED: Final = "unversioned"
+_CLASSIC: Final = "requests_classic"
+_MODERN: Final = "requests"
+_COMPONENT: Final = "/providers/microsoft.insights/components/"
 _INVALID: Final = frozenset({400, 404})
 _DENIED: Final = frozenset({401, 403})
 Row = Mapping[str, Any]
@@ -71,6 +76,7 @@ class LogAnalytics:
             credential, endpoint=endpoint, audience=audience, retry_total=0, **(options or {})
         )
         self._total = total.total_seconds()
+        self._tables: dict[str, str] = {}  # of components: which table's query they took
 
     async def close(self) -> None:
         """Close what is open."""
@@ -78,9 +84,9 @@ class LogAnalytics:
 
     async def observe(
         self,
-        workspace: str,
+        source: str,
         *,
-        releases: Sequence[str],
+        builds: Sequence[Mark],
         probe_operations: Sequence[str],
         since: datetime,
         until: datetime,
@@ -88,37 +94,61 @@ class LogAnalytics:
     ) -> Observation:
         """See `Telemetry.observe`."""
         oldest = since - _LATENESS
-        query = _query(
-            Releases=_dynamic(releases),
-            ProbeOperations=_dynamic(probe_operations),
-            From=_datetime(since),
-            To=_datetime(until),
-            Since=_datetime(oldest),
-            BucketSize=_timespan(bucket),
-        )
-        table = await self._ask(workspace, query, timespan=(oldest, until + _LATENESS))
+        parameters = {
+            "From": _datetime(since),
+            "To": _datetime(until),
+            "Since": _datetime(oldest),
+            "BucketSize": _timespan(bucket),
+            "ProbeOperations": _dynamic(probe_operations),
+            **_builds(builds),
+        }
+        span = (oldest, until + _LATENESS)
+        query, table = await self._ask_either(source, parameters, timespan=span)
         try:
             rows = _rows(table)
+            found = _buckets(rows, _Grid(since, bucket))
             return Observation(
                 since=since,
                 until=until,
-                buckets=_buckets(rows, _Grid(since, bucket)),
+                buckets={mark: found[key] for mark in builds if (key := _key(mark)) in found},
                 query=query,
                 newest=_newest(rows),
+                unversioned=_unversioned(rows),
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ProviderError(f"Log Analytics gave a value that is none: {error}.") from error
 
+    async def _ask_either(
+        self, source: str, parameters: Mapping[str, str], *, timespan: tuple[datetime, datetime]
+    ) -> tuple[str, LogsTable]:
+        """Ask by the table that the source has. Only a component may have the classic ones alone.
+
+        Never both in one query: where one is another name of the other, all would count twice.
+        """
+        name = self._tables.get(source, _MODERN)
+        query = _query(name, parameters)
+        try:
+            table = await self._ask(source, query, timespan=timespan)
+        except QueryInvalidError as error:
+            if not _may_be_classic(source, name, error):
+                raise
+            name = _CLASSIC
+            query = _query(name, parameters)
+            table = await self._ask(source, query, timespan=timespan)
+        self._tables[source] = name
+        return query, table
+
     async def _ask(
-        self, workspace: str, query: str, *, timespan: tuple[datetime, datetime]
+        self, source: str, query: str, *, timespan: tuple[datetime, datetime]
     ) -> LogsTable:
+        # Further workspaces are asked for themselves: the SDK's query_resource sends their names
+        # in a field that the service does not know, and would answer without them.
+        ask = self._client.query_resource if "/" in source else self._client.query_workspace
         try:
             async with asyncio.timeout(self._total):
-                result = await self._client.query_workspace(
-                    workspace, query, timespan=timespan, server_timeout=_SERVER_SECONDS
-                )
+                result = await ask(source, query, timespan=timespan, server_timeout=_SERVER_SECONDS)
         except HttpResponseError as error:
-            _refuse(workspace, error)
+            _refuse(source, error)
         except (AzureError, OSError, TimeoutError) as error:
             raise ProviderError(
                 f"Log Analytics does not answer: {type(error).__name__}."
@@ -135,22 +165,30 @@ class LogAnalytics:
         return result.tables[0]
 
 
+def _may_be_classic(source: str, name: str, error: QueryInvalidError) -> bool:
+    return name == _MODERN and _COMPONENT in source.lower() and "AppRequests" in error.what
+
+
 def _refuse(workspace: str, error: HttpResponseError) -> NoReturn:
     status = error.status_code or 0
     told = " ".join((error.message or str(error)).split())[:500]
     if status in _DENIED:
         raise AccessDeniedError(
-            f"Log Analytics refuses us workspace {workspace}: {status}.",
+            f"Log Analytics refuses us {_called(workspace)}: {status}.",
             fix="Give Slipway's identity the role Log Analytics Reader on it.",
         ) from error
     if status in _INVALID:
         raise QueryInvalidError(
-            f"Log Analytics cannot run the query on workspace {workspace}: {told}",
+            f"Log Analytics cannot run the query on {_called(workspace)}: {told}",
             fix="See that analysis.workspace is its id and that the app reports to it.",
         ) from error
     raise ProviderError(
         f"Log Analytics answered {status}.", retry_after=_retry_after(error)
     ) from error
+
+
+def _called(source: str) -> str:
+    return source if "/" in source else f"workspace {source}"
 
 
 def _retry_after(error: HttpResponseError) -> timedelta | None:
@@ -165,15 +203,45 @@ def _retry_after(error: HttpResponseError) -> timedelta | None:
 # --- The query ----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _text() -> str:
+@lru_cache(maxsize=8)
+def _text(name: str) -> str:
     folder = resources.files("controller.adapters.azure.queries")
-    return folder.joinpath("releases.kql").read_text(encoding="utf-8")
+    return folder.joinpath(f"{name}.kql").read_text(encoding="utf-8")
 
 
-def _query(**parameters: str) -> str:
+def _query(table: str, parameters: Mapping[str, str]) -> str:
+    """Return the query for builds: parameters, then the tables that it stands on, then itself.
+
+    Most builds say their version; the table for all other ways costs several times as much.
+    """
+    named = "by_any" if "Builds" in parameters else "by_version"
     lets = "".join(f"let {name} = {value};\n" for name, value in parameters.items())
-    return lets + _text()
+    tables = _as_table("Arrived", _text(table)) + _as_table("Named", _text(named))
+    return lets + tables + _text("releases")
+
+
+def _as_table(name: str, text: str) -> str:
+    """Return *text* as statements of which the last names its result; no `let` holds another."""
+    statements, separator, result = text.rpartition(";\n")
+    return f"{statements}{separator}let {name} = {result.rstrip()};\n"
+
+
+def _builds(marks: Sequence[Mark]) -> dict[str, str]:
+    named = {by: [mark.name for mark in marks if mark.by is by] for by in IdentifyBy}
+    versions = _dynamic(named[IdentifyBy.VERSION])
+    if all(mark == Mark(name=mark.name) for mark in marks):
+        return {"Versions": versions}
+    return {
+        "Builds": _dynamic(_key(mark) for mark in marks),
+        "Versions": versions,
+        "RoleNames": _dynamic(named[IdentifyBy.ROLE_NAME]),
+        "RoleInstances": _dynamic(named[IdentifyBy.ROLE_INSTANCE]),
+    }
+
+
+def _key(mark: Mark) -> str:
+    """Return what by_any.kql calls `Key`."""
+    return "|".join((str(mark.by.value), mark.name, *([mark.role] if mark.role else [])))
 
 
 def _dynamic(values: Iterable[str]) -> str:
@@ -232,6 +300,10 @@ def _newest(rows: Sequence[Row]) -> datetime | None:
     return max((_moment(at) for at in times if at is not None), default=None)
 
 
+def _unversioned(rows: Sequence[Row]) -> dict[str, int]:
+    return {str(r["Build"]): int(r["Rows"]) for r in rows if r["Kind"] == _UNVERSIONED}
+
+
 def _moment(value: object) -> datetime:
     if not isinstance(value, datetime):  # the SDK hands on what it cannot read
         raise TypeError(f"{value!r} is no time")
@@ -239,21 +311,21 @@ def _moment(value: object) -> datetime:
 
 
 def _buckets(rows: Sequence[Row], grid: _Grid) -> dict[str, list[Bucket]]:
-    """Gather the cells of each (release, bucket), oldest first."""
+    """Gather the cells of each (build, bucket), oldest first."""
     cells: dict[tuple[str, datetime], list[Row]] = {}
     sessions: dict[tuple[str, datetime], Row] = {}
     for row in rows:
-        if row["Kind"] == _WATERMARK:
+        if row["Kind"] in {_WATERMARK, _UNVERSIONED}:
             continue
-        key = (str(row["AppVersion"]), grid.start_of(row["Bucket"]))
+        key = (str(row["Build"]), grid.start_of(row["Bucket"]))
         if row["Kind"] == _SESSIONS:
             sessions[key] = row
         else:
             cells.setdefault(key, []).append(row)
     found: dict[str, list[Bucket]] = {}
-    for release, start in sorted(cells):
-        key = (release, start)
-        found.setdefault(release, []).append(_bucket(start, cells[key], sessions.get(key)))
+    for build, start in sorted(cells):
+        key = (build, start)
+        found.setdefault(build, []).append(_bucket(start, cells[key], sessions.get(key)))
     return found
 
 

@@ -2,13 +2,15 @@
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from controller.adapters.memory.world import Fault, Weather
 from controller.core.errors import AccessDeniedError, ProviderError
+from controller.core.telemetry import IdentifyBy, Mark
 from controller.ports import Observation
 from controller.verdict.buckets import Bucket, latency_bin
 
@@ -20,7 +22,7 @@ _NO_CODE: Final = "0"
 class ReportedRequest:
     """One stored row. It stands for *count* requests."""
 
-    release: str
+    release: str  # AppVersion; empty: the build does not say
     ingested: datetime  # when it became visible
     generated: datetime | None = None  # None: when it became visible
     operation: str = "GET /"
@@ -30,6 +32,9 @@ class ReportedRequest:
     count: int = 1
     session: str = ""
     synthetic: str = ""
+    role: str = ""
+    instance: str = ""
+    id: str = ""  # equal ids at one time of generation are one request
 
     @property
     def failed(self) -> bool:
@@ -99,9 +104,9 @@ class MemoryTelemetry:
 
     async def observe(
         self,
-        workspace: str,
+        source: str,
         *,
-        releases: Sequence[str],
+        builds: Sequence[Mark],
         probe_operations: Sequence[str],
         since: datetime,
         until: datetime,
@@ -110,25 +115,27 @@ class MemoryTelemetry:
         """See `Telemetry.observe`."""
         self.queries += 1
         self._strike()
-        stored = self._rows.get(workspace, [])
+        stored = self._rows.get(source, [])
         first = bisect_left(stored, since, key=_ingested)
         arrived = stored[first : bisect_left(stored, until, key=_ingested)]
-        wanted = frozenset(releases)
-        counts: dict[str, dict[datetime, _Counts]] = {}
-        for row in arrived:
+        counts: dict[Mark, dict[datetime, _Counts]] = {}
+        wanted = _by_name(builds)
+        for row in _once(arrived):
             is_ours = row.operation in probe_operations or bool(row.synthetic)
-            if row.release in wanted and not is_ours:
+            for mark in () if is_ours else _marks_of(row, wanted):
                 start = since + (row.ingested - since) // bucket * bucket
-                counts.setdefault(row.release, {}).setdefault(start, _Counts()).add(row)
+                counts.setdefault(mark, {}).setdefault(start, _Counts()).add(row)
+        unversioned = Counter(r.role for r in arrived if not r.release and not r.synthetic)
         return Observation(
             since=since,
             until=until,
             buckets={
-                release: [by_start[start].bucket(start) for start in sorted(by_start)]
-                for release, by_start in counts.items()
+                mark: [by_start[start].bucket(start) for start in sorted(by_start)]
+                for mark, by_start in counts.items()
             },
-            query=f"memory: {', '.join(releases)} in [{since}, {until})",
-            newest=max((row.generated or row.ingested for row in arrived), default=None),
+            query=f"memory: {', '.join(map(str, builds))} in [{since}, {until})",
+            newest=max((_generated(row) for row in arrived), default=None),
+            unversioned=dict(unversioned),
         )
 
     def _strike(self) -> None:
@@ -140,5 +147,40 @@ class MemoryTelemetry:
             raise ProviderError(f"Telemetry gave no usable answer: {fault}.", retry_after=wait)
 
 
+def _once(rows: Iterable[ReportedRequest]) -> Iterator[ReportedRequest]:
+    """Leave out what a sender repeated; rows without an id cannot be told to be the same."""
+    seen: set[tuple[str, datetime]] = set()
+    for row in rows:
+        key = (row.id, _generated(row))
+        if not row.id or key not in seen:
+            yield row
+        seen.add(key)
+
+
+def _by_name(builds: Iterable[Mark]) -> dict[tuple[IdentifyBy, str], list[Mark]]:
+    found: dict[tuple[IdentifyBy, str], list[Mark]] = {}
+    for mark in dict.fromkeys(builds):
+        found.setdefault((mark.by, mark.name), []).append(mark)
+    return found
+
+
+def _marks_of(
+    row: ReportedRequest, wanted: Mapping[tuple[IdentifyBy, str], Sequence[Mark]]
+) -> Iterator[Mark]:
+    names = (
+        (IdentifyBy.VERSION, row.release),
+        (IdentifyBy.ROLE_NAME, row.role),
+        (IdentifyBy.ROLE_INSTANCE, row.instance),
+    )
+    for name in names:
+        for mark in wanted.get(name, ()):
+            if mark.role in {None, row.role}:
+                yield mark
+
+
 def _ingested(row: ReportedRequest) -> datetime:
     return row.ingested
+
+
+def _generated(row: ReportedRequest) -> datetime:
+    return row.generated or row.ingested

@@ -1,0 +1,56 @@
+"""Several sources of telemetry seen as one: each row is in one of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from controller.core.telemetry import Mark
+from controller.ports import Observation
+from controller.verdict.buckets import Bucket, total
+
+
+def merged(seen: Sequence[Observation]) -> Observation:
+    """Return the sum of what was seen in each source in the same window."""
+    if len(seen) == 1:
+        return seen[0]
+    unversioned: dict[str, int] = {}
+    for each in seen:
+        for role, rows in each.unversioned.items():
+            unversioned[role] = unversioned.get(role, 0) + rows
+    marks = dict.fromkeys(mark for each in seen for mark in each.buckets)
+    return replace(
+        seen[0],
+        buckets={mark: _added(mark, seen) for mark in marks},
+        query="\n\n".join(dict.fromkeys(each.query for each in seen)),
+        newest=max((each.newest for each in seen if each.newest), default=None),
+        unversioned=unversioned,
+    )
+
+
+def _added(mark: Mark, seen: Iterable[Observation]) -> list[Bucket]:
+    by_start: dict[datetime, list[Bucket]] = {}
+    for each in seen:
+        for bucket in each.buckets.get(mark, ()):
+            by_start.setdefault(bucket.start, []).append(bucket)
+    return [_sum(start, by_start[start]) for start in sorted(by_start)]
+
+
+def _sum(start: datetime, buckets: Sequence[Bucket]) -> Bucket:
+    sums = total(buckets)
+    return Bucket(
+        start=start,
+        rows=sums.rows,
+        requests=sums.requests,
+        failed_rows=sums.failed_rows,
+        failed=sums.failed,
+        failures=sums.failures,
+        latency=sums.latency,
+        sessions=_sessions(b.sessions for b in buckets),
+        failing_sessions=_sessions(b.failing_sessions for b in buckets),
+    )
+
+
+def _sessions(counts: Iterable[int | None]) -> int | None:
+    """A session that is in two sources counts twice: nobody can tell."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

@@ -1,0 +1,88 @@
+"""Which tables a query sees, under which names: a workspace's, or a component's classic ones.
+
+The service has called columns differently over time; a rename lets a test see a query through it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sandbox.monitor.schema import TABLES
+
+_SUCCESS: Final = """CASE WHEN "Success" THEN 'True' WHEN NOT "Success" THEN 'False' ELSE '' END"""
+
+# Classic name -> what it is in AppRequests, and its type.
+_CLASSIC_REQUESTS: Final[Mapping[str, tuple[str, str]]] = {
+    "timestamp": ('"TimeGenerated"', "datetime"),
+    "id": ('"Id"', "string"),
+    "source": ('"Source"', "string"),
+    "name": ('"Name"', "string"),
+    "url": ('"Url"', "string"),
+    "success": (_SUCCESS, "string"),  # a text there
+    "resultCode": ('"ResultCode"', "string"),
+    "duration": ('"DurationMs"', "real"),
+    "performanceBucket": ('"PerformanceBucket"', "string"),
+    "customDimensions": ('"Properties"', "dynamic"),
+    "customMeasurements": ('"Measurements"', "dynamic"),
+    "operation_Name": ('"OperationName"', "string"),
+    "operation_Id": ('"OperationId"', "string"),
+    "operation_ParentId": ('"ParentId"', "string"),
+    "operation_SyntheticSource": ('"SyntheticSource"', "string"),
+    "session_Id": ('"SessionId"', "string"),
+    "user_Id": ('"UserId"', "string"),
+    "application_Version": ('"AppVersion"', "string"),
+    "cloud_RoleName": ('"AppRoleName"', "string"),
+    "cloud_RoleInstance": ('"AppRoleInstance"', "string"),
+    "iKey": ('"IKey"', "string"),
+    "sdkVersion": ('"SDKVersion"', "string"),
+    "itemCount": ('"ItemCount"', "int"),
+}
+CLASSIC_TABLES: Final = {
+    "requests": {name: kind for name, (_, kind) in _CLASSIC_REQUESTS.items()},
+}
+_STORED_AS: Final = {"requests": "AppRequests"}
+_IF_EXISTS: Final = re.compile(
+    r'column_ifexists\s*\(\s*"(?P<name>[^"]+)"\s*,\s*'
+    r"(?P<other>(?:(?!column_ifexists)[^()]|\([^()]*\))*?)\s*\)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Tables by the name that a query uses: shown column -> SQL of what is stored."""
+
+    name: str  # equal catalogs have equal names
+    tables: Mapping[str, Mapping[str, str]]
+
+    def stored(self, table: str) -> str:
+        """Return the stored table's own name."""
+        return _STORED_AS.get(table, table)
+
+    def with_known_columns(self, text: str, tables: Iterable[str]) -> str:
+        """Return *text* with each ``column_ifexists`` decided, the innermost first."""
+        known = {column for table in tables for column in self.tables[table]}
+
+        def decide(call: re.Match[str]) -> str:
+            return call["name"] if call["name"] in known else call["other"]
+
+        while _IF_EXISTS.search(text):
+            text = _IF_EXISTS.sub(decide, text)
+        return text
+
+
+def workspace(renamed: Mapping[str, str]) -> Catalog:
+    """Return a workspace's tables. *renamed*: stored column -> what the service calls it now."""
+    names = ",".join(f"{old}>{new}" for old, new in sorted(renamed.items()))
+    return Catalog(
+        f"workspace {names}",
+        {
+            table: {renamed.get(column, column): f'"{column}"' for column in columns}
+            for table, columns in TABLES.items()
+        },
+    )
+
+
+CLASSIC: Final = Catalog(
+    "classic", {"requests": {name: sql for name, (sql, _) in _CLASSIC_REQUESTS.items()}}
+)
