@@ -150,7 +150,7 @@ class Arm:
         reply = await self._operate(request, body, FINE if fault is None else fault.weather)
         if reply.effect is not None:
             if fault is not None and fault.effect is Effect.LATE:
-                self.provider.spawn(_later(fault.late_seconds, reply.effect))
+                self.provider.spawn(_later(fault, reply.effect))
             else:
                 reply.effect()
         if fault is not None and fault.answer is not None:
@@ -282,6 +282,8 @@ def _render(reply: Reply) -> web.Response:
     return web.json_response(reply.body, status=reply.status, headers=reply.headers)
 
 
-async def _later(seconds: float, effect: Callable[[], None]) -> None:
-    await asyncio.sleep(seconds)
+async def _later(fault: Fault, effect: Callable[[], None]) -> None:
+    await asyncio.sleep(fault.late_seconds)
+    if fault.late_until is not None:
+        await fault.late_until.wait()
     effect()

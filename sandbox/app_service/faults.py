@@ -1,5 +1,6 @@
 """Bad weather on demand: what a test asks Resource Manager to do wrong."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -33,6 +34,7 @@ class Fault:
     lose_answer: bool = False  # the connection closes without an answer
     delay_seconds: float = 0.0  # before anything is done
     late_seconds: float = 0.0  # from the answer to the effect, when LATE
+    late_until: asyncio.Event | None = None  # and then until it is set
     weather: SwapWeather = FINE  # what a swap that is begun by the request will meet
     meanwhile: Meanwhile | None = None  # what somebody else does just before
 
@@ -104,8 +106,8 @@ class ArmFaults:
             "swap weather",
             rf"^POST .*/sites/{re.escape(site)}(/slots/[^/]+)?/slotsswap$",
             count,
-            effect=Effect.LATE if weather.begins_after_seconds else Effect.KEPT,
-            late_seconds=weather.begins_after_seconds,
+            effect=Effect.KEPT if weather.begins_when is None else Effect.LATE,
+            late_until=weather.begins_when,
             answer=weather.answer,
             lose_answer=weather.lose_answer,
             weather=weather,
@@ -163,6 +165,7 @@ class ArmFaults:
         lose_answer: bool = False,
         delay_seconds: float = 0.0,
         late_seconds: float = 0.0,
+        late_until: asyncio.Event | None = None,
         weather: SwapWeather = FINE,
         meanwhile: Meanwhile | None = None,
     ) -> Fault:
@@ -175,6 +178,7 @@ class ArmFaults:
             lose_answer=lose_answer,
             delay_seconds=delay_seconds,
             late_seconds=late_seconds,
+            late_until=late_until,
             weather=weather,
             meanwhile=meanwhile,
         )

@@ -12,7 +12,7 @@ class SwapWeather:
 
     answer: ArmError | None = None  # said instead of 202, though the swap was taken
     lose_answer: bool = False  # nobody says that it was taken
-    begins_after_seconds: float = 0.0  # taken at once, begun later: until then nothing shows
+    begins_when: asyncio.Event | None = None  # taken at once, begun then: before, nothing shows
     takes_seconds: float = 0.0  # longer than the restarts take anyway, before anything moves
     gate: asyncio.Event | None = None  # goes on when it is set, before anything moves
     error: ArmError | None = None  # it ends in this, nothing swapped

@@ -35,9 +35,6 @@ ENDS = {
         error=errors.allocation_changed(SITE, "blue"), leaves_prepared=True
     ),
     Fault.LOST_RESPONSE: SwapWeather(lose_answer=True),
-    Fault.LATE: SwapWeather(
-        begins_after_seconds=0.4, answer=ArmError(503, "ServiceUnavailable", "Later.")
-    ),
 }
 
 
@@ -66,10 +63,12 @@ class SwapStand(Protocol):
         """Let the next swap not come to its end before `let_go`."""
         ...
 
-    def let_go(self) -> None: ...
+    def let_go(self) -> None:
+        """Let what is held, or late, go on."""
+        ...
 
     def somebody_swaps(self) -> None:
-        """Let somebody else swap blue with production."""
+        """Let somebody else swap blue with production; it comes to its end by `let_go`."""
         ...
 
     def set(self, slot: SlotName, name: str, value: str, *, sticky: bool) -> None:
@@ -95,10 +94,11 @@ class MemorySwapStand(MemoryStand):
 
     def let_go(self) -> None:
         running = self.world.site(TARGET).swaps.running
-        assert running is not None
-        running.looks_left = 0
+        if running is not None:
+            running.looks_left = 0
 
     def somebody_swaps(self) -> None:
+        self.hold()
         self.world.begin_swap(self.world.site(TARGET), self.world.slot(TARGET, BLUE))
 
     def set(self, slot: SlotName, name: str, value: str, *, sticky: bool) -> None:
@@ -129,6 +129,9 @@ class SandboxSwapStand:
         pattern = {"swap": SWAP, "unlock": RESET, "follow": "^GET .*/operationresults/"}[operation]
         if fault in ENDS:
             faults.next_swap(SITE, ENDS[fault])
+        elif fault is Fault.LATE:
+            down = ArmError(503, "ServiceUnavailable", "Later.")
+            faults.next_swap(SITE, SwapWeather(begins_when=self._gate, answer=down))
         elif fault is Fault.TRANSIENT:
             faults.refuse(pattern, ArmError(503, "ServiceUnavailable", "Try later.", legacy=True))
         elif fault is Fault.THROTTLED:
@@ -148,7 +151,7 @@ class SandboxSwapStand:
         self._gate.set()
 
     def somebody_swaps(self) -> None:
-        self.service.somebody_swaps(SITE, "blue")
+        self.service.somebody_swaps(SITE, "blue", weather=SwapWeather(gate=self._gate))
 
     def set(self, slot: SlotName, name: str, value: str, *, sticky: bool) -> None:
         self.site.slot(slot).app_settings[name] = value

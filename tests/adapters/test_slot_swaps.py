@@ -227,14 +227,17 @@ async def test_a_late_swap_that_finds_another_one_comes_to_nothing(
     stand: SandboxSwapStand,
 ) -> None:
     """Taken at once, begun later; meanwhile somebody else began: ours is known to be undone."""
-    stand.service.faults.next_swap(SITE, SwapWeather(begins_after_seconds=0.2))
+    late, gate = asyncio.Event(), asyncio.Event()
+    stand.service.faults.next_swap(SITE, SwapWeather(begins_when=late))
     token = await begin(stand)
     assert (await stand.swapper.follow(TARGET, BLUE, token)).outcome is SwapOutcome.RUNNING
-    stand.service.somebody_swaps(SITE, "blue", weather=SwapWeather(takes_seconds=0.5))
+    stand.service.somebody_swaps(SITE, "blue", weather=SwapWeather(gate=gate))
+    late.set()
 
     status = await followed(stand, token)
 
     assert status.outcome is SwapOutcome.UNDONE
+    gate.set()
     await until_seen(stand, lambda view: view.operation is None)
     assert await held(stand) == AFTER  # by the other one
 
@@ -247,7 +250,8 @@ async def test_a_stopped_slot_is_refused_for_good(stand: SandboxSwapStand) -> No
 
 async def test_who_holds_the_site_is_said(stand: SandboxSwapStand) -> None:
     """The id in the refusal is the one that both sites show."""
-    operation = stand.service.somebody_swaps(SITE, "blue", weather=SwapWeather(takes_seconds=0.5))
+    never = SwapWeather(takes_seconds=3600)
+    operation = stand.service.somebody_swaps(SITE, "blue", weather=never)
     with pytest.raises(OperationInProgressError, match=operation.id):
         await begin(stand)
 

@@ -115,6 +115,7 @@ async def test_a_swap_may_begin_long_after_its_request_failed(stand: SwapStand) 
 
     first = await stand.swapper.look(TARGET, BLUE)
     assert (first.operation, first.swapped_at, await held(stand)) == (None, None, BEFORE)
+    stand.let_go()
     await until_seen(stand, lambda view: view.swapped_at is not None)
     assert await held(stand) == AFTER
     assert stand.sent() == 1
@@ -224,6 +225,7 @@ async def test_an_operation_of_somebody_else_in_between_refuses_ours(stand: Swap
 async def test_a_swap_of_somebody_else_is_seen(stand: SwapStand) -> None:
     stand.somebody_swaps()
     assert (await stand.swapper.look(TARGET, BLUE)).operation
+    stand.let_go()
 
     await until_seen(stand, lambda view: view.swapped_at is not None and view.operation is None)
     assert await held(stand) == AFTER

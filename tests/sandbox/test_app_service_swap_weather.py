@@ -87,14 +87,12 @@ async def test_a_busy_site_shows_an_operation_too(world: World) -> None:
 
 
 async def test_a_slow_swap_takes_its_time_before_anything_moves(world: World) -> None:
-    world.service.faults.next_swap(SITE, SwapWeather(takes_seconds=0.4))
+    world.service.faults.next_swap(SITE, SwapWeather(takes_seconds=3600))
     await post(world)
-    await asyncio.sleep(0)
+    assert await world.site.settled()
+
     assert not await idle(world)
     assert await world.release() == "old"
-
-    await until(lambda: idle(world))
-    assert await world.release() == "new"
 
 
 @pytest.mark.parametrize(
@@ -122,21 +120,25 @@ async def test_a_swap_may_take_place_whatever_its_request_is_answered(
 
 async def test_a_late_swap_shows_nothing_until_it_begins(world: World) -> None:
     """Its own operation is in progress from the start, though no site shows it."""
-    world.service.faults.next_swap(SITE, SwapWeather(begins_after_seconds=0.3))
+    late = asyncio.Event()
+    world.service.faults.next_swap(SITE, SwapWeather(begins_when=late))
     poller = await world.arm.web_apps.begin_swap_slot(GROUP, SITE, "blue", TO_PRODUCTION)
 
     assert await operations(world) == (None, None)
     assert await world.release() == "old"
+    late.set()
     await poller.result()
     assert await world.release() == "new"
 
 
 async def test_a_late_swap_lands_over_what_was_written_meanwhile(world: World) -> None:
     """Nobody was told that it is on its way, so nobody is stopped."""
-    world.service.faults.next_swap(SITE, SwapWeather(begins_after_seconds=0.3))
+    late = asyncio.Event()
+    world.service.faults.next_swap(SITE, SwapWeather(begins_when=late))
     await post(world)
     other = world.image("other")
     await world.arm.web_apps.update_configuration_slot(GROUP, SITE, "blue", docker(other))
+    late.set()
 
     async def landed() -> bool:
         return await world.release() == "other"
@@ -145,10 +147,11 @@ async def test_a_late_swap_lands_over_what_was_written_meanwhile(world: World) -
 
 
 async def test_a_late_swap_that_finds_another_one_is_not_done_as_well(world: World) -> None:
-    world.service.faults.next_swap(SITE, SwapWeather(begins_after_seconds=0.1))
+    late, gate = asyncio.Event(), asyncio.Event()
+    world.service.faults.next_swap(SITE, SwapWeather(begins_when=late))
     poller = await world.arm.web_apps.begin_swap_slot(GROUP, SITE, "blue", TO_PRODUCTION)
-    gate = asyncio.Event()
     first = world.service.somebody_swaps(SITE, "blue", weather=SwapWeather(gate=gate))
+    late.set()
 
     with pytest.raises(HttpResponseError) as failure:
         await poller.result()
@@ -203,8 +206,10 @@ async def test_what_is_left_half_way_runs_with_the_other_slots_settings_until_re
 
 
 async def test_somebody_else_swaps_without_a_request_of_ours(world: World) -> None:
-    operation = world.service.somebody_swaps(SITE, "blue")
+    gate = asyncio.Event()
+    operation = world.service.somebody_swaps(SITE, "blue", weather=SwapWeather(gate=gate))
     assert (await operations(world)) == (operation.id, operation.id)
+    gate.set()
 
     await until(lambda: operation.state == "Succeeded")
     assert await world.release() == "new"
