@@ -6,7 +6,7 @@ the effect it awaits; the next delivery of any message asks again, and effects a
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -50,6 +50,7 @@ from controller.runtime.messages import (
     TickBody,
     to_message,
 )
+from controller.runtime.once import Once
 from controller.runtime.performer import Performer
 from controller.runtime.witness import Witness
 
@@ -73,6 +74,7 @@ class Engine:
     performer: Performer
     witness: Witness
     clock: Clock
+    troubles: Once = field(default_factory=lambda: Once(log))
 
     async def handle(self, body: Body, *, redelivered: bool = False) -> AppState:
         """Do what the message asks and drive the app's rollout as far as it goes now.
@@ -176,8 +178,9 @@ class Engine:
         """
         try:
             findings = await self.witness.testify(rollout, now)
-        except Exception:
-            log.exception("rollout %s: its evidence cannot be read", rollout.id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no evidence
+            said = f"rollout {rollout.id}: its evidence cannot be read"
+            self.troubles.warn(f"{rollout.id}/{rollout.turn}/read", said, error)
             return None
         event = Judged(
             at=now,
@@ -191,8 +194,9 @@ class Engine:
             return None
         try:
             place, digest = await self.witness.keep(rollout, findings)
-        except Exception:
-            log.exception("rollout %s: the evidence of %s cannot be kept", rollout.id, event.label)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not kept
+            said = f"rollout {rollout.id}: the evidence of {event.label} cannot be kept"
+            self.troubles.warn(f"{rollout.id}/{rollout.turn}/keep", said, error)
             return event if decision.rollout.state is State.ROLLING_BACK else None
         return replace(event, evidence=place, evidence_hash=digest)
 

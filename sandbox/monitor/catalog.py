@@ -54,6 +54,7 @@ class Catalog:
 
     name: str  # equal catalogs have equal names
     tables: Mapping[str, Mapping[str, str]]
+    elsewhere: frozenset[str] = frozenset()  # names of tables that are unknown here
 
     def stored(self, table: str) -> str:
         """Return the stored table's own name."""
@@ -84,5 +85,7 @@ def workspace(renamed: Mapping[str, str]) -> Catalog:
 
 
 CLASSIC: Final = Catalog(
-    "classic", {"requests": {name: sql for name, (sql, _) in _CLASSIC_REQUESTS.items()}}
+    "classic",
+    {"requests": {name: sql for name, (sql, _) in _CLASSIC_REQUESTS.items()}},
+    elsewhere=frozenset(TABLES),
 )

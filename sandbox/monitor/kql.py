@@ -164,6 +164,10 @@ def _take_apart(text: str, catalog: Catalog) -> _Source:
     if moments:
         declared = ", ".join(f"{name}: datetime" for name in moments)
         rest = f"declare query_parameters({declared}); {rest}"
+    missing = sorted(catalog.elsewhere & words)
+    if missing:
+        what = f"Failed to resolve table or column expression named '{missing[0]}'"
+        raise KqlRefusedError(f"'where' operator: {what}")
     tables = tuple(table for table in catalog.tables if table in words)
     rest = catalog.with_known_columns(rest, tables)
     return _Source(rest, tables, wants_ingestion_time, moments)

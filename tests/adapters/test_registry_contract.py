@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -10,8 +11,9 @@ from azure.core.credentials_async import AsyncTokenCredential
 
 from controller.adapters.azure.credentials import default_credential
 from controller.adapters.memory.registry import MemoryRegistry
+from controller.adapters.memory.secrets import MemorySecrets
 from controller.adapters.memory.world import Fault, Weather
-from controller.adapters.registry import AUDIENCE, OciRegistry
+from controller.adapters.registry import AUDIENCE, OciRegistry, login_name
 from controller.core.errors import AccessDeniedError, BusyError
 from controller.ports import Registry as RegistryPort
 from sandbox import tokens
@@ -162,6 +164,82 @@ async def test_no_stranger_sees_our_entra_token(
 
     assert registry.requests["POST", "exchange"] == before
     await port.close()
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        ("robot$ci:pass:word\n", None),
+        ("robot$ci:wrong", "registry-127-0-0-1"),
+        ("robot$ci", "not of the form USER:PASSWORD"),
+        (None, "registry-127-0-0-1"),
+    ],
+)
+async def test_a_private_image_elsewhere_needs_a_login_of_key_vault(
+    registry: Registry, authority: Authority, kept: str | None, says: str | None
+) -> None:
+    """Harbor's robots and GHCR's tokens trade a password for a token; it shows in no message."""
+    digest = await push(registry, authority)
+    registry.tokens.logins["robot$ci"] = "pass:word"
+    secrets = MemorySecrets({login_name(registry.host): kept} if kept else {})
+    port = OciRegistry(None, logins=secrets, ca_file=authority.ca_file)
+
+    if says is None:
+        assert await port.digest_of(registry.host, "shop/web", "v1") == digest
+    else:
+        with pytest.raises(AccessDeniedError, match=says) as refused:
+            await port.digest_of(registry.host, "shop/web", "v1")
+        assert "pass" not in str(refused.value).lower().replace("password", "")
+    await port.close()
+
+
+@pytest.mark.parametrize(("kept", "fits"), [("ci:hush", True), ("ci:wrong", False)])
+async def test_a_registry_with_a_password_file_gets_the_login_itself(
+    authority: Authority, kept: str, *, fits: bool
+) -> None:
+    async def manifest(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Basic Y2k6aHVzaA==":
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="R"'})
+        return web.Response(headers={"Docker-Content-Digest": NOBODY})
+
+    app = web.Application()
+    app.router.add_get("/v2/shop/manifests/v1", manifest)
+    server = WebServer(app, tls=authority.server_context())
+    await server.start()
+    host = server.url.removeprefix("https://")
+    port = OciRegistry(
+        None, logins=MemorySecrets({login_name(host): kept}), ca_file=authority.ca_file
+    )
+
+    if fits:
+        assert await port.digest_of(host, "shop", "v1") == NOBODY
+    else:
+        with pytest.raises(AccessDeniedError):
+            await port.digest_of(host, "shop", "v1")
+    await port.close()
+    await server.stop()
+
+
+@pytest.mark.parametrize("name", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+@pytest.mark.parametrize(
+    ("repository", "asked"), [("octo/shop", "octo/shop"), ("nginx", "library/nginx")]
+)
+async def test_docker_hub_is_asked_under_its_own_host(
+    monkeypatch: pytest.MonkeyPatch, name: str, repository: str, asked: str
+) -> None:
+    """Its images are named docker.io, its API is elsewhere; official images have a namespace."""
+    urls: list[str] = []
+
+    async def request(*call: Any, **_: Any) -> tuple[int, dict[str, str], bytes]:
+        urls.append(call[2])
+        return 200, {"Docker-Content-Digest": NOBODY}, b""
+
+    monkeypatch.setattr(OciRegistry, "_request", request)
+
+    assert await OciRegistry(None).digest_of(name, repository, "v1") == NOBODY
+
+    assert urls == [f"https://registry-1.docker.io/v2/{asked}/manifests/v1"]
+    assert login_name(name) == ("registry-docker-io")
 
 
 async def test_a_registry_that_names_no_digest_is_read_and_hashed(authority: Authority) -> None:
