@@ -208,7 +208,10 @@ class SlotSwapper(Protocol):
     async def follow(self, target: Target, slot: SlotName, token: str) -> SwapStatus:
         """Ask once how the swap of *token* stands.
 
+        A token that means nothing here has ENDED: the slots tell what it did.
+
         Raises:
+            AccessDeniedError: Slipway may not ask.
             BusyError: no answer now.
         """
         ...
