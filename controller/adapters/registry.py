@@ -1,9 +1,10 @@
 """Image registries by the OCI distribution API, with the bearer challenge that guards it.
 
-Azure Container Registry trades an Entra token for one of its own; other registries hand out
-anonymous tokens for public images.
+Azure Container Registry trades an Entra token for one of its own. Other registries hand out
+anonymous tokens for public images, and want a login for the rest.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -18,10 +19,12 @@ from azure.core.exceptions import AzureError
 
 from controller.adapters.tls import trust
 from controller.core.errors import AccessDeniedError, BusyError, PermanentError
+from controller.ports import Secrets
 
 AUDIENCE: Final = "https://containerregistry.azure.net"
 _AZURE: Final = (".azurecr.io", ".azurecr.cn", ".azurecr.us")
-_API_HOSTS: Final = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
+_DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_DOCKER_HUB_API: Final = "registry-1.docker.io"
 _MANIFESTS: Final = (
     "application/vnd.oci.image.index.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, "
@@ -43,6 +46,7 @@ class OciRegistry:
         credential: for Azure Container Registry; None where there is none.
         azure_hosts: registries beside ``*.azurecr.*`` that may be given our Entra token. No other
             host ever sees it: whoever holds it can speak to Azure's registries in our name.
+        logins: where the other registries' logins are, each under its `login_name`.
         audience: whom that token is for.
         ca_file: PEM file of a certificate authority to trust beside the public ones.
     """
@@ -52,11 +56,13 @@ class OciRegistry:
         credential: AsyncTokenCredential | None,
         *,
         azure_hosts: frozenset[str] = frozenset(),
+        logins: Secrets | None = None,
         audience: str = AUDIENCE,
         ca_file: Path | None = None,
     ) -> None:
         self._credential = credential
         self._azure_hosts = azure_hosts
+        self._logins = logins
         self._scope = f"{audience.rstrip('/')}/.default"
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
@@ -76,13 +82,12 @@ class OciRegistry:
             raise BusyError(f"Registry {registry} does not answer: {said}.") from error
 
     async def _digest_of(self, registry: str, repository: str, reference: str) -> str | None:
-        host = _API_HOSTS.get(registry, registry)
-        url = f"https://{host}/v2/{repository}/manifests/{reference}"
+        url = _manifest_url(registry, repository, reference)
         status, headers, _ = await self._request("HEAD", url)
-        token: str | None = None
+        granted: str | None = None
         if status == _UNAUTHORIZED:
-            token = await self._token(registry, headers.get("WWW-Authenticate", ""))
-            status, headers, _ = await self._request("HEAD", url, token)
+            granted = await self._pass(registry, headers.get("WWW-Authenticate", ""))
+            status, headers, _ = await self._request("HEAD", url, granted)
         if status == _MISSING:
             return None
         _check(status, headers, registry, f"read {repository}")
@@ -90,21 +95,38 @@ class OciRegistry:
         if digest:
             return digest
         # The header is optional for registries; the digest is that of the bytes.
-        status, headers, body = await self._request("GET", url, token)
+        status, headers, body = await self._request("GET", url, granted)
         _check(status, headers, registry, f"read {repository}")
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
-    async def _token(self, registry: str, challenge: str) -> str:
-        """Answer the registry's challenge with a token for just what it asks."""
+    async def _pass(self, registry: str, challenge: str) -> str:
+        """Answer the registry's challenge with credentials for just what it asks."""
+        scheme = challenge.partition(" ")[0].lower()
         asked = dict(_PARAMETER.findall(challenge))
-        realm = asked.get("realm", "")
-        if not challenge.lower().startswith("bearer ") or not realm.startswith("https://"):
-            raise _denied(registry, "asks for credentials that Slipway cannot give")
         wanted = {name: asked[name] for name in ("service", "scope") if name in asked}
-        if self._credential is not None and self._is_azure(registry):
-            return await self._azure_token(registry, self._credential, wanted)
-        status, headers, body = await self._request("GET", realm, params=wanted)
-        return _token_in(status, headers, body, registry)
+        is_bearer = scheme == "bearer" and asked.get("realm", "").startswith("https://")
+        if is_bearer and self._credential is not None and self._is_azure(registry):
+            return f"Bearer {await self._azure_token(registry, self._credential, wanted)}"
+        login = await self._login(registry)
+        if is_bearer:
+            status, headers, body = await self._request("GET", asked["realm"], login, params=wanted)
+            return f"Bearer {_token_in(status, headers, body, registry)}"
+        if scheme == "basic" and login:
+            return login
+        raise _denied(registry, "asks for credentials that Slipway cannot give")
+
+    async def _login(self, registry: str) -> str | None:
+        """Return the header that logs in, None where no login is kept."""
+        name = login_name(registry)
+        kept = (await self._logins.get(name) or "").strip() if self._logins else ""
+        if not kept:
+            return None
+        if ":" not in kept:
+            raise AccessDeniedError(
+                f"The secret {name!r} is not of the form USER:PASSWORD.",
+                fix="Put it into Key Vault again; see docs/registries/README.md.",
+            )
+        return f"Basic {base64.b64encode(kept.encode()).decode()}"
 
     async def _azure_token(
         self, registry: str, credential: AsyncTokenCredential, wanted: Mapping[str, str]
@@ -129,14 +151,14 @@ class OciRegistry:
         self,
         method: str,
         url: str,
-        token: str | None = None,
+        authorization: str | None = None,
         *,
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         headers = {"Accept": _MANIFESTS} if params is None and form is None else {}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        if authorization is not None:
+            headers["Authorization"] = authorization
         async with self._open().request(
             method, url, headers=headers, params=params, data=form
         ) as response:
@@ -154,6 +176,20 @@ class OciRegistry:
                 trust_env=True,
             )
         return self._session
+
+
+def login_name(registry: str) -> str:
+    """Return the name of the secret that holds a registry's login, as USER:PASSWORD."""
+    host = "docker.io" if registry in _DOCKER_HUB else registry
+    return f"registry-{re.sub(r'[^0-9a-z]+', '-', host.lower())}"
+
+
+def _manifest_url(registry: str, repository: str, reference: str) -> str:
+    """Docker Hub's API has a host of its own, and a namespace for images that have none."""
+    if registry in _DOCKER_HUB:
+        repository = repository if "/" in repository else f"library/{repository}"
+        registry = _DOCKER_HUB_API
+    return f"https://{registry}/v2/{repository}/manifests/{reference}"
 
 
 def _check(status: int, headers: Mapping[str, str], registry: str, doing: str) -> None:
@@ -177,7 +213,8 @@ def _denied(registry: str, what: str) -> AccessDeniedError:
     return AccessDeniedError(
         f"Registry {registry} {what}.",
         fix="For Azure Container Registry give Slipway's identity the role AcrPull (Container "
-        "Registry Repository Reader where the registry uses ABAC); others must be public.",
+        "Registry Repository Reader where the registry uses ABAC). For others put USER:PASSWORD "
+        f"into Key Vault as secret {login_name(registry)!r}, or make the image public.",
     )
 
 

@@ -5,6 +5,7 @@ Entra token into a refresh token, ``POST /oauth2/token`` turns that into an acce
 repositories and actions. What the identity may not do is left out of it without a word.
 """
 
+import base64
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -27,12 +28,14 @@ class TokenService:
     """Issues and checks the registry's own tokens.
 
     ``grants`` limits identities (by object id) to actions; who is not listed may do everything.
+    ``logins`` are passwords by user, as registries other than ACR know them; they may pull.
     """
 
     def __init__(self, *, anonymous_pull: bool, access_token_seconds: int) -> None:
         self.host = ""  # known once the registry listens
         self.anonymous_pull = anonymous_pull
         self.grants: dict[str, frozenset[str]] = {}
+        self.logins: dict[str, str] = {}
         self._access_token_seconds = access_token_seconds
 
     async def exchange(self, request: web.Request) -> web.Response:
@@ -57,8 +60,8 @@ class TokenService:
         return self._grant(scopes.split(), allowed)
 
     async def anonymous_token(self, request: web.Request) -> web.Response:
-        """Answer ``GET /oauth2/token``, which only anonymous pulls use."""
-        if not self.anonymous_pull:
+        """Answer ``GET /oauth2/token``: for anonymous pulls, or with a login."""
+        if not self.anonymous_pull and not self._knows(request):
             raise self.unauthorized()
         self._check_service(request.query.get("service"))
         scopes = " ".join(request.query.getall("scope", []))
@@ -96,6 +99,13 @@ class TokenService:
         parts += [f'error="{error}"'] if error else []
         challenge = {"WWW-Authenticate": "Bearer " + ",".join(parts)}
         return RegistryError(401, "UNAUTHORIZED", "authentication required", headers=challenge)
+
+    def _knows(self, request: web.Request) -> bool:
+        scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        user, _, password = base64.b64decode(rest).decode().partition(":")
+        return user in self.logins and self.logins[user] == password
 
     def _grant(self, scopes: Iterable[str], allowed: frozenset[str]) -> web.Response:
         access = [_limited(scope, allowed) for scope in scopes]

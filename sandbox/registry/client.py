@@ -13,6 +13,8 @@ from yarl import URL
 from sandbox.registry.image import BuiltImage, ImageSpec, build, canonical, descriptor
 from sandbox.registry.media_types import (
     COSIGN_PAYLOAD,
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
     IN_TOTO,
     OCI_CONFIG,
     OCI_EMPTY,
@@ -147,7 +149,8 @@ class RegistryClient:
     async def resolve(self, repository: str, reference: str) -> Json:
         """Return the descriptor (mediaType, digest, size) of a tag or digest."""
         path = f"/v2/{repository}/manifests/{reference}"
-        answer, _ = await self._call("HEAD", path, repository)
+        accept = {"Accept": f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_INDEX}, {DOCKER_MANIFEST}"}
+        answer, _ = await self._call("HEAD", path, repository, headers=accept)
         return {
             "mediaType": answer.content_type,
             "digest": answer.headers["Docker-Content-Digest"],

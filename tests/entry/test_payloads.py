@@ -1,10 +1,17 @@
 """What each registry's deliveries come to: recorded ones, and many that differ from them."""
 
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
 import pytest
 
 from controller.adapters.memory.secrets import MemorySecrets
 from controller.core.errors import MalformedError
-from controller.entry.http import Request
+from controller.entry.http import Request, Response
 from controller.entry.registries.pushes import Handshake, Ignored, Push
 from controller.entry.webhooks import REGISTRIES, registry_webhook
 from tests.entry.kit import SECRET, Doors, app, signed
@@ -17,6 +24,17 @@ EACH = pytest.mark.parametrize("payload", ALL, ids=lambda payload: payload.id)
 
 def short(push: Push) -> str:
     return f"{push.name}@{push.digest[7:19] if push.digest else '?'}"
+
+
+async def post(doors: Doors, payload: Payload) -> Response:
+    secrets = MemorySecrets({f"webhook-{name}": SECRET for name in REGISTRIES})
+    request = Request(
+        method="POST",
+        route={"registry": payload.registry},
+        headers={**payload.headers, **signed(payload.registry, payload.body)},
+        body=payload.body,
+    )
+    return await registry_webhook(request, doors.intake, secrets)
 
 
 @EACH
@@ -58,15 +76,8 @@ async def test_the_door_answers_each_payload_as_it_should(payload: Payload) -> N
         for push in payload.notices():
             if isinstance(push, Push):
                 doors.house.registry.push(host, repository, digest(9), push.tag)
-    secrets = MemorySecrets({f"webhook-{name}": SECRET for name in REGISTRIES})
-    request = Request(
-        method="POST",
-        route={"registry": payload.registry},
-        headers={**payload.headers, **signed(payload.registry, payload.body)},
-        body=payload.body,
-    )
 
-    answer = await registry_webhook(request, doors.intake, secrets)
+    answer = await post(doors, payload)
 
     if "refused" in payload.expect:
         assert (answer.status, answer.body["error"]["code"]) == (400, payload.expect["refused"])
@@ -107,3 +118,36 @@ def test_the_same_delivery_twice_is_the_same_event(payload: Payload) -> None:
     assert first == again
     assert all(push.event_id for push in pushes)
     assert len({push.event_id for push in pushes}) == len(pushes)
+
+
+_ODD: list[Any] = [None, 7, -1.5, True, "", "x", [], {}, [[]], {"a": 1}, "\ud800", "a\nb", 1e308]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [p for p in ALL if p.expect.get("pushes") and not p.body.startswith(b"payload=")],
+    ids=lambda payload: payload.id,
+)
+async def test_a_wrong_type_in_any_field_is_an_answer_never_a_failure(payload: Payload) -> None:
+    """Each field in turn becomes something else; the door says 200, 202 or 400, and why."""
+    doors = Doors()
+    statuses: set[int] = set()
+    for changed in each_field_odd(json.loads(payload.body)):
+        answer = await post(doors, replace(payload, body=json.dumps(changed).encode()))
+        assert answer.text()
+        statuses.add(answer.status)
+
+    assert {400} < statuses <= {200, 202, 400}
+
+
+def each_field_odd(document: Any) -> Iterator[Any]:
+    """Yield the document once per field and odd value; of a list its first two elements count."""
+    if isinstance(document, dict):
+        entries: list[tuple[Any, Any]] = list(document.items())
+    else:
+        entries = list(enumerate(document[:2])) if isinstance(document, list) else []
+    for key, value in entries:
+        for other in chain(_ODD, each_field_odd(value)):
+            changed = copy.copy(document)
+            changed[key] = other
+            yield changed
