@@ -180,7 +180,7 @@ class Engine:
             findings = await self.witness.testify(rollout, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no evidence
             said = f"rollout {rollout.id}: its evidence cannot be read"
-            self.troubles.warn(f"{rollout.id}/{rollout.turn}/read", said, error)
+            self.troubles.warn(f"{rollout.id}/{rollout.state}/read", said, error)
             return None
         event = Judged(
             at=now,
@@ -196,7 +196,7 @@ class Engine:
             place, digest = await self.witness.keep(rollout, findings)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not kept
             said = f"rollout {rollout.id}: the evidence of {event.label} cannot be kept"
-            self.troubles.warn(f"{rollout.id}/{rollout.turn}/keep", said, error)
+            self.troubles.warn(f"{rollout.id}/{rollout.state}/keep", said, error)
             return event if decision.rollout.state is State.ROLLING_BACK else None
         return replace(event, evidence=place, evidence_hash=digest)
 

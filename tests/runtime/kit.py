@@ -11,6 +11,7 @@ from controller.adapters.codec import encode
 from controller.adapters.memory.bus import Delivery, MemoryBus
 from controller.adapters.memory.clock import ManualClock
 from controller.adapters.memory.evidence import MemoryEvidence
+from controller.adapters.memory.metrics import MemoryPlatformMetrics
 from controller.adapters.memory.platform import MemoryPlatform
 from controller.adapters.memory.prober import MemoryProber
 from controller.adapters.memory.registry import MemoryRegistry
@@ -45,6 +46,7 @@ from controller.runtime.messages import (
     TickBody,
     to_message,
 )
+from controller.runtime.metrics_reader import MetricsReader
 from controller.runtime.observer import Observer
 from controller.runtime.performer import Performer
 from controller.runtime.sweeper import Sweeper
@@ -207,6 +209,7 @@ class House:
         self.registry = MemoryRegistry(self.weather)
         self.telemetry = MemoryTelemetry(weather=self.weather)
         self.evidence = MemoryEvidence(weather=self.weather)
+        self.metrics = MemoryPlatformMetrics(weather=self.weather)
         self.killed = 0
         self.handled = 0
         for each in self.configuration.specs.values():
@@ -229,7 +232,11 @@ class House:
     def _build(self, ports: Ports) -> None:
         self.ports = ports
         self.observer = Observer(
-            buckets=ports.store, telemetry=ports.telemetry, bus=ports.bus, clock=self.clock
+            buckets=ports.store,
+            telemetry=ports.telemetry,
+            bus=ports.bus,
+            clock=self.clock,
+            platform=MetricsReader(metrics=self.metrics),
         )
         self.engine = Engine(
             store=ports.store,

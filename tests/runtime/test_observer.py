@@ -10,7 +10,7 @@ import pytest
 from controller.adapters.memory.telemetry import ReportedRequest
 from controller.adapters.memory.world import Fault
 from controller.core.effects import EffectKey, Watch
-from controller.core.errors import ConflictError, TransientError
+from controller.core.errors import ConflictError, ProviderError, TransientError
 from controller.core.plan import Analysis, AppId
 from controller.ports import Observation, WorkspaceWatch
 from controller.runtime.messages import COMMANDS_QUEUE, PollBody, parse_poll
@@ -441,3 +441,105 @@ async def test_contention_is_bounded() -> None:
 
     with pytest.raises(TransientError, match="contended"):
         await watched.watch()
+
+
+# --- A provider that wants to be left alone, and several of them ----------------------------------
+
+
+async def test_a_provider_that_says_when_to_come_back_is_left_alone_until_then() -> None:
+    """Asking on would keep it throttled; nothing is lost meanwhile."""
+    watched = Watched()
+    seen = watched.report_every_second(100)
+    await watched.watch(poll=2 * SECOND, bucket=2 * SECOND, lease=10 * MINUTE)
+    await watched.run_for(30 * SECOND)
+    watched.house.weather.script("observe", Fault.THROTTLED)
+    before = watched.house.telemetry.queries
+    await watched.run_for(2 * SECOND)
+    now = watched.clock.now()
+
+    next_poll = (await watched.state()).next_poll
+
+    assert watched.house.telemetry.queries == before + 1
+    assert next_poll is not None
+    assert next_poll >= now + 5 * SECOND
+    await watched.run_for(4 * MINUTE)
+    assert len(await watched.counted()) == seen
+
+
+async def test_a_wait_for_ever_is_not_obeyed() -> None:
+    """A rollout under watch has a deadline of its own."""
+    watched = Watched()
+    await watched.watch(lease=60 * MINUTE)
+    await watched.run_for(MINUTE)
+
+    async def refuse(*_: object, **__: object) -> Observation:
+        raise ProviderError("429", retry_after=timedelta(days=9))
+
+    watched.windows.observe = refuse  # type: ignore[method-assign]
+    await watched.run_for(MINUTE)
+    state = await watched.state()
+
+    assert state.next_poll is not None
+    assert state.next_poll <= watched.clock.now() + 5 * MINUTE
+
+
+ELSEWHERE = "/subscriptions/s/resourcegroups/g/providers/microsoft.insights/components/shop-blue"
+
+
+async def test_builds_that_report_to_different_sources_are_seen_together() -> None:
+    """One query to each per poll, under one watch that fits the keys of a store."""
+    watched = Watched()
+    apart = {"additional_workspaces": (ELSEWHERE,), "lease": 5 * MINUTE}
+    name = watched.effect(additional_workspaces=(ELSEWHERE,)).analysis.observation
+    now = watched.clock.now()
+    for second in range(60):
+        at = now + second * SECOND
+        report = watched.house.telemetry.report
+        report(WORKSPACE, ReportedRequest(release=OLD, ingested=at))
+        report(ELSEWHERE, ReportedRequest(release=NEW, ingested=at, code="500"))
+        report(ELSEWHERE, ReportedRequest(release=OLD, ingested=at))
+    await watched.watch(**apart)
+    await watched.run_for(3 * MINUTE)
+
+    pairs = await watched.house.store.buckets(AppId("shop"), "shop-rollout")
+    assert "/" not in name
+    assert (await watched.house.store.load_watch(name)).last_error is None
+    assert sum(p.canary.failed for p in pairs) == 60
+    assert sum(p.stable.rows for p in pairs if p.stable) == 120
+    windows = [since for since, *_ in watched.windows.asked]
+    assert len(windows) == 2 * len(set(windows))
+
+
+async def test_one_source_that_fails_is_missing_evidence_of_all() -> None:
+    """Half of the rows could be the healthy half."""
+    watched = Watched()
+    await watched.watch(additional_workspaces=(ELSEWHERE,))
+    name = watched.effect(additional_workspaces=(ELSEWHERE,)).analysis.observation
+    original = watched.windows.observe
+
+    async def half(source: str, **question: Any) -> Observation:
+        if source == ELSEWHERE:
+            raise ProviderError("503")
+        return await original(source, **question)
+
+    watched.windows.observe = half  # type: ignore[method-assign]
+    await watched.run_for(2 * MINUTE)
+    state = await watched.house.store.load_watch(name)
+
+    assert state.last_error == "503"
+    assert state.cursor is None
+    assert await watched.counted() == []
+
+
+async def test_how_far_telemetry_has_come_is_remembered() -> None:
+    """The newest row's own time, whoever sent it; it never goes back."""
+    watched = Watched()
+    await watched.watch(lease=20 * MINUTE)
+    at = watched.clock.now() + 5 * SECOND
+    old = at - 60 * MINUTE
+    report = watched.house.telemetry.report
+    report(WORKSPACE, ReportedRequest(release="other", ingested=at))
+    report(WORKSPACE, ReportedRequest(release=NEW, ingested=at + MINUTE, generated=old))
+    await watched.run_for(4 * MINUTE)
+
+    assert (await watched.state()).newest == at
