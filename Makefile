@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-swap dev test check format lint types imports generated bench lock docs clean
+.PHONY: help setup demo demo-swap dev test check format lint types imports generated bench lock conformance real-registry docs clean
 
 PY := .venv/bin/python
 CODE := controller sandbox tests bench tools function_app.py
@@ -49,8 +49,14 @@ generated: setup  ## Generated pages and lock files equal what they are generate
 docs: setup  ## Write the generated pages.
 	@$(PY) tools/generate_docs.py
 
+conformance: setup  ## Microsoft's own Service Bus tests against the sandbox's (minutes).
+	@$(PY) -m sandbox.conformance
+
 bench: setup  ## Speed, size and calls per rollout.
 	@$(PY) -m bench
+
+real-registry: setup  ## CNCF Distribution's notifications, from the real program (needs apt).
+	@$(PY) tools/real_registry.py
 
 lock: setup  ## Compile the requirements again.
 	@tools/lock

@@ -57,12 +57,20 @@ def arm_errors() -> str:
     return arm_errors_page()
 
 
+def registry_payloads() -> str:
+    """Return docs/registries/payloads.md."""
+    from tests.entry.payload_page import payload_page  # noqa: PLC0415
+
+    return payload_page()
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": configuration,
     "docs/cli.md": cli,
     "docs/state-machine.md": state_machine,
     "docs/messages.md": messages,
     "docs/messages.schema.json": messages_schema,
+    "docs/registries/payloads.md": registry_payloads,
     "docs/arm-errors.md": arm_errors,
 }
 

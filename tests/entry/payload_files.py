@@ -50,7 +50,8 @@ def result(payload: Payload) -> str:
     try:
         notices = payload.notices()
     except MalformedError as error:
-        return f"400 {error.code}: {error.what}"
+        what = "The body is not JSON." if "not JSON" in error.what else error.what
+        return f"400 {error.code}: {what}"
     return "; ".join(dict.fromkeys(_in_words(notice) for notice in notices)) or "200: no event"
 
 
