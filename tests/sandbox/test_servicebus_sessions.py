@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import uuid
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -16,6 +17,11 @@ from azure.servicebus.exceptions import (
 )
 
 from sandbox.servicebus import Broker, QueueSpec
+from sandbox.servicebus.entity import Queue
+from sandbox.servicebus.faults import QueueFaults
+from sandbox.servicebus.message import StoredMessage
+from sandbox.servicebus.sessions import SessionQueue
+from sandbox.servicebus.timers import Timers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -175,6 +181,40 @@ async def test_an_expired_session_goes_to_another_receiver_and_counts(
             await slow.complete_message(got)
         async with hold("S", "hasty") as other:
             assert await complete_all(other, 1) == [("work", 1)]
+
+
+class Idle:
+    """A receiver that holds a session and does nothing with it."""
+
+    connected, credit, deletes_on_receipt = True, 0, False
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def deliver(self, message: StoredMessage, token: uuid.UUID) -> None:
+        raise AssertionError("It has no credit.")
+
+    def session_granted(self, session_id: str, locked_until_ms: int) -> None:
+        self.lost = False
+
+    def session_lost(self) -> None:
+        self.lost = True
+
+    def session_refused(self, condition: str, description: str) -> None:
+        raise AssertionError(description)
+
+
+async def test_an_idle_receiver_is_told_a_little_after_its_session_went_to_another() -> None:
+    timers, spec = Timers(), QueueSpec(name="q", requires_session=True, lock_seconds=0.1)
+    queue = SessionQueue(spec, timers, QueueFaults(), Queue(spec, timers, QueueFaults()))
+    timers.start(asyncio.get_running_loop())
+    first, second = Idle(), Idle()
+    queue.accept(first, "S")
+    await eventually(lambda: queue.counters.locks_lost == 1)
+    queue.accept(second, "S")
+    assert not first.lost
+    await eventually(lambda: first.lost)
+    timers.stop()
 
 
 async def test_scheduled_messages_wait_and_poison_goes_to_the_dead_letter_queue(
