@@ -21,6 +21,7 @@ from sandbox.event_grid import EventGrid, Schema
 from sandbox.functions_host import FunctionsHost
 from sandbox.identity import IdentityEndpoint
 from sandbox.key_vault import KeyVault
+from sandbox.metrics_feed import front_door_counts
 from sandbox.monitor import Monitor
 from sandbox.registry import Registry, WebhookSender, notices, push_image
 from sandbox.registry import events as registry_events
@@ -166,7 +167,9 @@ class Village:
         )
         first = MoreApp(name=APP, slots=self.options.slots)
         apps = (first, *self.options.more_apps)
-        self._site, *_ = await asyncio.gather(*(self._create_site(app) for app in apps))
+        sites = await asyncio.gather(*(self._create_site(app) for app in apps))
+        self._site = sites[0]
+        self.monitor.metrics.sources.append(front_door_counts(self.app_service, sites))
         await self._start_controller()
         self.registry.on_push.append(self._announce)
 
@@ -247,6 +250,7 @@ class Village:
             "AzureWebJobsStorage__blobServiceUri": self.storage.blob_url,
             "ARM_ENDPOINT": self.app_service.arm_url,
             "LOG_ANALYTICS_ENDPOINT": self.monitor.query_url,
+            "METRICS_ENDPOINT": self.monitor.metrics_url,
             "KEY_VAULT_URL": self.vault.url,
             "SLIPWAY_ALERTS_AUDIENCE": ALERTS_AUDIENCE,
             "SLIPWAY_ALERTS_TENANT": self.identity.issuer.tenant,

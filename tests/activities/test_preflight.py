@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from controller.adapters.memory.world import Fault
+from controller.core.effects import Preflight
 from controller.core.errors import AccessDeniedError, ProviderError, QueryInvalidError
 from controller.core.events import Failed, NotYet, PreflightFailed, PreflightPassed
-from controller.core.plan import Identity, IdentityKind, Percent, Routing, SlotName
+from controller.core.plan import Analysis, Identity, IdentityKind, Percent, Routing, SlotName
+from controller.core.telemetry import IdentifyBy, Mark
 from tests.activities.kit import (
     BLUE,
     GREEN,
@@ -247,3 +249,63 @@ async def test_a_way_back_or_a_persons_will_starts_all_the_same_with_a_warning(
 
     assert isinstance(reply, PreflightPassed)
     assert f"{ALERT} fires" in reply.warnings
+
+
+# --- Can telemetry tell the builds apart? ---------------------------------------------------------
+
+WEAK = Analysis(workspace="w", identify_by=IdentifyBy.ROLE_NAME)
+
+
+def examined(**analysis: Any) -> Preflight:
+    return replace(checking(), analysis=replace(checking().analysis, **analysis))
+
+
+@pytest.mark.parametrize("role", ["shop", "SHOP"])
+async def test_a_stable_slot_that_reports_no_version_is_warned_of(role: str) -> None:
+    """Its rows tell nothing of any build; the fallback is named."""
+    bench = Bench()
+    bench.telemetry.unversioned = {role: 40, "till": 9}
+
+    reply = await bench.preflight(examined())
+
+    assert isinstance(reply, PreflightPassed)
+    (said,) = reply.warnings
+    assert "slot production seems to report without service.version (40 rows" in said
+    assert "analysis.identify_by: role_name" in said
+
+
+async def test_others_that_report_no_version_are_their_own_affair() -> None:
+    """Where the app names its role, that is the one that counts."""
+    bench = Bench()
+    bench.telemetry.unversioned = {"till": 9}
+    assert (await passed(bench)).warnings == ()
+
+    bench.telemetry.unversioned = {"shop": 9, "own": 3}
+    reply = await bench.preflight(examined(role_name="own"))
+
+    assert isinstance(reply, PreflightPassed)
+    assert "(3 rows" in reply.warnings[0]
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+async def test_builds_that_are_told_apart_by_place_are_warned_of_as_weaker(rows: int) -> None:
+    """Also that the stable slot is not seen under the name that it should have."""
+    bench = Bench(release=None)
+    bench.telemetry.rows = {Mark(name="shop", by=IdentifyBy.ROLE_NAME): rows}
+
+    reply = await bench.preflight(replace(checking(), analysis=WEAK))
+
+    assert isinstance(reply, PreflightPassed)
+    said = " | ".join(reply.warnings)
+    assert "told apart by role name only" in said
+    assert ("reported nothing as role name shop" in said) == (rows == 0)
+    assert "no concurrent comparison" not in said
+
+
+async def test_every_source_is_tried() -> None:
+    """One that cannot answer would be found out mid-way."""
+    bench = Bench()
+
+    await bench.preflight(examined(additional_workspaces=("second",)))
+
+    assert [source for source, *_ in bench.telemetry.asked] == ["w", "second"]

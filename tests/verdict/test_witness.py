@@ -12,10 +12,12 @@ from controller.adapters.memory.evidence import MemoryEvidence
 from controller.adapters.memory.store import MemoryStore
 from controller.core.events import Label
 from controller.core.model import Rollout, State
-from controller.core.plan import Analysis
-from controller.ports import StoredBucket, WorkspaceWatch
+from controller.core.plan import Analysis, SlotName
+from controller.core.telemetry import IdentifyBy, PlatformLimits
+from controller.ports import PlatformWatch, StoredBucket, Watching, WorkspaceWatch
 from controller.runtime.witness import Witness, ask
 from controller.verdict.buckets import Bucket, latency_bin
+from controller.verdict.platform import SlotTotals
 from tests.core.build import APP, MINUTE, SECOND, T0, rollout, spec, strategy
 
 ENTERED = T0 + 10 * MINUTE
@@ -134,3 +136,86 @@ async def test_what_is_kept_is_enough_to_judge_again() -> None:
     assert kept["question"]["elapsed"] == 60.0
     assert kept["judgement"]["numbers"] == findings.judgement.numbers
     assert await witness.keep(observed, findings) == (place, digest)
+
+
+# --- What else the judge is told ------------------------------------------------------------------
+
+
+def told_apart_by_role(**changes: Any) -> Rollout:
+    base = at(State.OBSERVING, **changes)
+    analysis = replace(base.spec.analysis, identify_by=IdentifyBy.ROLE_NAME)
+    return replace(base, spec=replace(base.spec, analysis=analysis))
+
+
+def test_slots_are_compared_where_the_stable_build_says_no_version() -> None:
+    """By role the stable slot is seen, whatever runs there; that this is weaker is said."""
+    asked = ask(told_apart_by_role(stable_release=None), NOW, [pair(0)], WATCH)
+
+    assert asked.stable is not None
+    assert asked.identified_by == "role_name"
+    assert ask(at(State.OBSERVING), NOW, [pair(0)], WATCH).identified_by == "version"
+
+
+@pytest.mark.parametrize(
+    ("newest", "age"),
+    [(None, None), (NOW - MINUTE, MINUTE), (NOW + MINUTE, timedelta(0))],
+    ids=["never", "old", "a clock ahead of ours"],
+)
+def test_how_old_telemetry_is_goes_by_its_newest_row(newest: Any, age: timedelta | None) -> None:
+    asked = ask(at(State.OBSERVING), NOW, [], replace(WATCH, newest=newest))
+
+    assert asked.newest_age == age
+    assert asked.stale_after == LAG + Analysis(workspace="ws").provider_grace
+
+
+LIMITS = PlatformLimits(region="r", http5xx_rate_max=0.1)
+
+
+def limited() -> Rollout:
+    base = at(State.OBSERVING)
+    analysis = replace(base.spec.analysis, platform_metrics=LIMITS)
+    return replace(base, spec=replace(base.spec, analysis=analysis))
+
+
+def test_metrics_nobody_limits_are_not_asked_for() -> None:
+    assert ask(at(State.OBSERVING), NOW, [], WATCH).platform is None
+
+
+def test_metrics_that_were_not_looked_at_yet_are_said_to_be_unknown() -> None:
+    told = ask(limited(), NOW, [], WATCH).platform
+
+    assert told is not None
+    assert (told.canary, told.error) == (None, "not looked at yet")
+
+
+def test_metrics_are_those_of_the_rollouts_own_slots() -> None:
+    mine = limited()
+    counted = SlotTotals(since=ENTERED, until=NOW, minutes=1, requests=9)
+    watching = Watching(
+        app=APP,
+        rollout=mine.id,
+        release="r",
+        stable_release=None,
+        probe_operations=(),
+        poll=SECOND,
+        bucket=SECOND,
+        settle=SECOND,
+        since=ENTERED,
+        until=NOW,
+        platform=PlatformWatch(
+            target=mine.spec.target,
+            limits=LIMITS,
+            slot=SlotName("blue"),
+            stable_slot=SlotName("production"),
+            since=ENTERED,
+            canary=counted,
+            read_at=NOW - SECOND,
+        ),
+    )
+    other = replace(watching, rollout="other", platform=None)
+
+    told = ask(mine, NOW, [], replace(WATCH, watching=(other, watching))).platform
+
+    assert told is not None
+    assert (told.slot, told.stable_slot, told.canary) == ("blue", "production", counted)
+    assert (told.age, told.error) == (SECOND, None)
