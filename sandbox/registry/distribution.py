@@ -43,10 +43,18 @@ class Distribution:
         authority: whose certificate it shows.
         url: the endpoint, such as ``http://127.0.0.1:7071/api/webhooks/oci``.
         secret: sent as ``Authorization``.
+        port: where it listens; 0 for a free one.
     """
 
     def __init__(
-        self, binary: Path, directory: Path, *, authority: Authority, url: str, secret: str
+        self,
+        binary: Path,
+        directory: Path,
+        *,
+        authority: Authority,
+        url: str,
+        secret: str,
+        port: int = 0,
     ) -> None:
         self.log_file = directory / "registry.log"
         self._binary = binary
@@ -54,7 +62,7 @@ class Distribution:
         self._authority = authority
         self._url = url
         self._secret = secret
-        self._port = 0
+        self._port = port
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -63,9 +71,9 @@ class Distribution:
         return f"127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Listen on a free port; return when it answers."""
+        """Listen; return when it answers."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._port = _free_port()
+        self._port = self._port or free_port()
         configuration = self._directory / "config.yml"
         configuration.write_text(
             _CONFIGURATION.format(
@@ -113,7 +121,8 @@ class Distribution:
         raise RuntimeError(f"{self._binary} does not serve: {self.log_file.read_text()[-2000:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
