@@ -202,9 +202,11 @@ class _Examination:
     async def _fit_for_swap(self, view: SiteView, idle: SlotName) -> None:
         """Say what a swap will do to the build that nobody sees before it happens."""
         if view.routing.leader.lower() != PRODUCTION:
-            self.found.reasons.append(
-                f"Traffic is {view.routing}, but under strategy swap production serves. "
-                "Clear the traffic rules (az webapp traffic-routing clear), then retry."
+            self._object(
+                [
+                    f"Traffic is {view.routing}, but under strategy swap production serves. "
+                    "Clear the traffic rules (az webapp traffic-routing clear), then retry."
+                ]
             )
         if idle.lower() == PRODUCTION:
             self.found.reasons.append(
