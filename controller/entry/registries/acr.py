@@ -84,6 +84,8 @@ def parse(headers: Mapping[str, str], body: bytes) -> tuple[Notice, ...]:
         source, event_id = header(headers, "ce-source"), header(headers, "ce-id")
         return (parse_event(kind, said, event_id=event_id, source=source),)
     if isinstance(said, list):
+        if not said:
+            raise incomplete("is an empty list")
         return of_each(cast("Iterable[Any]", said), _event)
     if isinstance(said, dict) and any(name in said for name in _ENVELOPES):
         return (_event(cast("Mapping[str, Any]", said)),)
