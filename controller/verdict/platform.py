@@ -33,10 +33,10 @@ class SlotTotals:
     since: datetime
     until: datetime  # no minute from here on counts yet
     minutes: int = 0  # those with any number in them
-    requests: float = 0
-    http5xx: float = 0
-    timed_requests: float = 0  # those whose response time is known
-    seconds: float = 0  # of all of these together
+    requests: float = 0.0
+    http5xx: float = 0.0
+    timed_requests: float = 0.0  # those whose response time is known
+    seconds: float = 0.0  # of all of these together
     health_percent: float | None = None  # newest
 
     @property

@@ -17,6 +17,7 @@ from controller.core.errors import AccessDeniedError, ProviderError, QueryInvali
 from controller.core.plan import PRODUCTION, SlotName
 from controller.ports import PlatformMetrics
 from controller.verdict.platform import Minute
+from controller.wiring import House, Settings
 from sandbox.monitor import METRICS_AUDIENCE, Monitor
 from sandbox.monitor.faults import QueryFault
 from sandbox.tls import Authority, create_authority
@@ -365,3 +366,27 @@ async def test_a_number_that_is_none_is_not_known(
     answers.append(answered(HttpResponseTime={"average": odd}))
 
     assert await read(metrics) == [minute(1, requests=5)]
+
+
+async def test_the_settings_say_where_metrics_are(
+    sandbox: SandboxStand, authority: Authority
+) -> None:
+    """Other clouds have other endpoints and audiences."""
+    settings = Settings.read(
+        {
+            "SLIPWAY_CONFIG": "apps.yaml",
+            "SLIPWAY_CA_FILE": str(authority.ca_file),
+            "ServiceBus__fullyQualifiedNamespace": "bus.invalid",
+            "AzureWebJobsStorage__accountName": "account",
+            "METRICS_ENDPOINT": sandbox.monitor.metrics_url,
+            "METRICS_AUDIENCE": METRICS_AUDIENCE,
+        }
+    )
+    house = House(settings)
+    vars(house)["_credential"] = Credential(METRICS_AUDIENCE)
+    sandbox.count(BLUE, minute(1, requests=3))
+    metrics = house.observer.platform.metrics
+    assert isinstance(metrics, AzurePlatformMetrics)
+
+    assert await read(metrics) == [minute(1, requests=3)]
+    await metrics.close()
