@@ -38,7 +38,8 @@ WORKSPACE = "22222222-2222-2222-2222-222222222222"
 APP = "shop"
 WEBHOOK_SECRET = "loopback-webhook-secret"
 ALERTS_AUDIENCE = "api://slipway-alerts"
-SECRETS = ("webhook-acr", "webhook-ghcr", "webhook-alerts")
+_DOORS = ("acr", "dockerhub", "ghcr", "harbor", "oci", "alerts")
+SECRETS = tuple(f"webhook-{door}" for door in _DOORS)
 _USUAL_LATENCY_MS = 30
 _ME = "00000000-0000-0000-0000-0000000d0cce"
 
