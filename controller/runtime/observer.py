@@ -89,7 +89,10 @@ class Observer:
             return
         outcome, wait = await self._observe(watch, watching, now)
         watching = await self.platform.read(watching, now)
-        due = max(_next_due(body.due, watching, now), now + wait)
+        due = _next_due(body.due, watching, now)
+        due = (
+            max(due, now + wait) if wait else due
+        )  # else on the poll's grid, also where it is late
         await self.bus.send([poll_message(watch.workspace, due)])
         await self._save_outcome(body.workspace, replace(outcome, watching=watching), due, now)
         await self.bus.send(
