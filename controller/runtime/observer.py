@@ -90,9 +90,8 @@ class Observer:
         outcome, wait = await self._observe(watch, watching, now)
         watching = await self.platform.read(watching, now)
         due = _next_due(body.due, watching, now)
-        due = (
-            max(due, now + wait) if wait else due
-        )  # else on the poll's grid, also where it is late
+        if wait:  # else on the poll's grid, also where it is late
+            due = max(due, now + wait)
         await self.bus.send([poll_message(watch.workspace, due)])
         await self._save_outcome(body.workspace, replace(outcome, watching=watching), due, now)
         await self.bus.send(
