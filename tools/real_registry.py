@@ -5,7 +5,8 @@
 Without a path it takes ``docker-registry`` from the PATH, or Debian's package of that name, which
 it unpacks under .sandbox/ (apt is needed, root is not). Images, an index with attestations, a
 signature and more are pushed to it; its notifications come to the controller's own door, over
-memory instead of Azure. Exits 1 where an answer is not the one that is expected.
+memory instead of Azure. Then a push to it drives a whole rollout in the village, under a stream of
+clients. Exits 1 where anything is not as expected.
 """
 
 import asyncio
@@ -33,9 +34,13 @@ from controller.core.plan import AppId, AppSpec  # noqa: E402
 from controller.entry.http import Request  # noqa: E402
 from controller.entry.intake import Intake  # noqa: E402
 from controller.entry.webhooks import registry_webhook  # noqa: E402
-from sandbox.registry import ImageSpec, RegistryClient  # noqa: E402
-from sandbox.registry.distribution import Distribution  # noqa: E402
+from sandbox.clients import Clients  # noqa: E402
+from sandbox.demo.api import Api  # noqa: E402
+from sandbox.demo_app.images import demo_image  # noqa: E402
+from sandbox.registry import ImageSpec, RegistryClient, push_image  # noqa: E402
+from sandbox.registry.distribution import Distribution, free_port  # noqa: E402
 from sandbox.tls import Authority, create_authority  # noqa: E402
+from sandbox.village import APP, WEBHOOK_SECRET, Options, Village  # noqa: E402
 from sandbox.web import WebServer  # noqa: E402
 
 UNPACKED: Final = ROOT / ".sandbox" / "docker-registry"
@@ -43,6 +48,7 @@ SECRET: Final = "loopback-webhook-secret"  # noqa: S105 - for loopback
 REPOSITORY: Final = "team/shop"
 _SETTLED_SECONDS: Final = 1.0
 _MOST_SECONDS: Final = 30.0
+_ROLLOUT_LOOKS: Final = 90  # one per second
 _APPS: Final = """\
 apps:
   shop:
@@ -199,6 +205,62 @@ async def _problems(
     return problems
 
 
+async def roll_out(program: Path) -> list[str]:
+    """Let a push to the real registry roll out v2 of the demo app; return what went wrong."""
+    port = free_port()
+    source = {"registry": f"127.0.0.1:{port}", "repository": APP}
+    async with Village(Options(changes={"source": source})) as village:
+        registry = Distribution(
+            program,
+            village.directory / "distribution",
+            authority=village.authority,
+            url=f"{village.host.url}/api/webhooks/oci",
+            secret=WEBHOOK_SECRET,
+            port=port,
+        )
+        clients, api = Clients(village.site.url()), Api(village.host)
+        try:
+            await registry.start()
+            await clients.start()
+            digest = await _push_demo(registry.host, village.authority)
+            ended = await _end_of_rollout(api, digest)
+        finally:
+            await clients.stop()
+            await api.close()
+            await registry.stop()
+        print(f"rollout of {digest[7:19]}: {ended}; clients sent {len(clients.seen)} requests")
+        wrong = [] if ended == "succeeded" else [f"the rollout ended {ended}, not succeeded"]
+        failures = sum(clients.failures().values())
+        return [*wrong, f"{failures} clients failed"] if failures else wrong
+
+
+async def _push_demo(host: str, authority: Authority) -> str:
+    files, entrypoint, env = demo_image("v2", latency_ms=30)
+    return await push_image(
+        host,
+        APP,
+        "v2",
+        files=files,
+        entrypoint=entrypoint,
+        env=env,
+        ca_file=authority.ca_file,
+        token="",
+    )
+
+
+async def _end_of_rollout(api: Api, digest: str) -> str:
+    """Return the state in which the rollout of *digest* ended, or where it stands at last."""
+    state = "not begun"
+    for _ in range(_ROLLOUT_LOOKS):
+        rollouts = ((await api.get(f"apps/{APP}")) or {}).get("rollouts", [])
+        found = next((r for r in rollouts if r["image"]["digest"] == digest), None)
+        state = found["state"] if found else state
+        if found and found["is_over"]:
+            return str(state)
+        await asyncio.sleep(1)
+    return str(state)
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line and return its exit status."""
     try:
@@ -206,10 +268,14 @@ def main(arguments: list[str]) -> int:
     except NotHereError as error:
         print(error, file=sys.stderr)
         return 1
-    problems = asyncio.run(prove(program))
+    problems = asyncio.run(prove(program)) + asyncio.run(roll_out(program))
     for problem in problems:
         print(f"WRONG: {problem}", file=sys.stderr)
-    print("not as expected" if problems else f"{program}: every notification is understood")
+    print(
+        "not as expected"
+        if problems
+        else f"{program}: every notification is understood, and rolls out"
+    )
     return 1 if problems else 0
 
 
