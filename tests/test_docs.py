@@ -28,8 +28,9 @@ from controller.entry.api import COMMANDS, Api
 from controller.entry.http import Request
 from controller.runtime.messages import parse_command
 from controller.runtime.reference import EXAMPLES
+from controller.settings import Settings
 from controller.web.views import app_detail, rollout_detail
-from controller.wiring import Settings, start_telemetry
+from controller.wiring import start_telemetry
 from tools import generate_docs
 
 ROOT = Path(__file__).resolve().parents[1]

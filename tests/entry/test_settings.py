@@ -6,7 +6,8 @@ import pytest
 
 from controller.adapters.azure.entra import ACTION_GROUPS, AUTHORITY
 from controller.core.errors import ConfigurationError
-from controller.wiring import House, Settings
+from controller.settings import Settings
+from controller.wiring import House
 
 LEAST = {
     "SLIPWAY_CONFIG": "apps.yaml",

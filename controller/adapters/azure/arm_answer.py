@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from html import unescape
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
@@ -82,9 +82,13 @@ def _parts(text: str) -> list[str] | None:
     return parts
 
 
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def _walk(value: Any, depth: int) -> Iterator[str]:
-    if depth and isinstance(value, list):
-        for item in cast("list[Any]", value):
+    if depth and _is_list(value):
+        for item in value:
             yield from _walk(item, depth)
     elif depth and isinstance(value, dict):
         fields = {name.lower(): inner for name, inner in cast("dict[str, Any]", value).items()}
