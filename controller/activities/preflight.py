@@ -202,12 +202,11 @@ class _Examination:
     async def _fit_for_swap(self, view: SiteView, idle: SlotName) -> None:
         """Say what a swap will do to the build that nobody sees before it happens."""
         if view.routing.leader.lower() != PRODUCTION:
-            self._object(
-                [
-                    f"Traffic is {view.routing}, but under strategy swap production serves. "
-                    "Clear the traffic rules (az webapp traffic-routing clear), then retry."
-                ]
+            traffic = (
+                f"Traffic is {view.routing}, but under strategy swap production serves. "
+                "Clear the traffic rules (az webapp traffic-routing clear), then retry."
             )
+            self._object([traffic])
         if idle.lower() == PRODUCTION:
             self.found.reasons.append(
                 f"Site {self.effect.target.site} has no slot to swap with. Name one in its slots."

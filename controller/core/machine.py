@@ -1,11 +1,12 @@
 """The life of one rollout: prose first, then one table, then the function that reads it.
 
 A push is QUEUED until the app is free, its burst is over, no freeze stands and no client can still
-be pinned to the slot to fill (a person may say promote to begin now). PREFLIGHT asks the world whether the rollout can start and
-which slot is idle; nothing is touched before that is known. STAGING puts image and identity on the
-idle slot, WARMING proves that *this* build answers there. Then, step by step, SHIFTING gives it a
-share of the traffic and OBSERVING lets the judge look at its telemetry. After the last
-step PROMOTING makes the split final and BAKING keeps watching while the previous build stays warm.
+be pinned to the slot to fill (a person may say promote to begin now). PREFLIGHT asks the world
+whether the rollout can start and which slot is idle; nothing is touched before that is known.
+STAGING puts image and identity on the idle slot, WARMING proves that *this* build answers there.
+Then, step by step, SHIFTING gives it a share of the traffic and OBSERVING lets the judge look at
+its telemetry. After the last step PROMOTING makes the split final and BAKING keeps watching while
+the previous build stays warm.
 
 Every road back leads through ROLLING_BACK, which has one goal (stable serves everyone, also those
 pinned to the bad slot) and does not end before the goal is true. Where the evidence is missing the
