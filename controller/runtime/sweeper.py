@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, cast
 
+from controller.activities.references import is_same
 from controller.core.errors import SlipwayError
 from controller.core.model import AppState, Record, Rollout
 from controller.core.plan import AppId, AppSpec, Routing
@@ -19,6 +20,7 @@ from controller.ports import (
     DeadLetter,
     History,
     Housekeeping,
+    SiteView,
     StateStore,
     TargetPlatform,
 )
@@ -33,6 +35,8 @@ from controller.runtime.messages import (
 log = logging.getLogger("slipway.sweeper")
 
 _MAX_DEAD_LETTERS: Final = 50
+_MAX_COMPARED: Final = 20  # apps per sweep
+_ROUND_SECONDS: Final = 60.0  # the next ones come up after this
 _MAX_REMOVED: Final = 200  # marks, and buckets, with one sweep
 
 
@@ -74,14 +78,15 @@ class Sweeper:
         swept = Swept(dead_letters=await self._dead_letters(now))
         workspaces = {spec.analysis.observation for spec in specs.values()}
         apps = sorted({*specs, *await self.history.under_way()})
+        compared = _their_turn(apps, now)
         for app in apps:
             try:
                 state = (await self.store.load(app)).state
                 if state.active is not None:
                     workspaces.add(state.active.spec.analysis.observation)
                     swept = await self._wake(state.active, now, swept)
-                elif app in specs and state.routing is not None:
-                    swept = await self._compare(specs[app], state.routing, now, swept)
+                elif app in specs and app in compared and state.routing is not None:
+                    swept = await self._compare(specs[app], state, now, swept)
             except Exception:  # also a bug that only this app meets
                 log.exception("app %s: sweep failed", app)
                 swept = replace(swept, failed=(*swept.failed, app))
@@ -104,15 +109,12 @@ class Sweeper:
         await self.bus.send([to_message(tick, message_id=name)])
         return replace(swept, woken=(*swept.woken, active.app))
 
-    async def _compare(
-        self, spec: AppSpec, recorded: Routing, now: datetime, swept: Swept
-    ) -> Swept:
+    async def _compare(self, spec: AppSpec, state: AppState, now: datetime, swept: Swept) -> Swept:
         view = await self.platform.read(spec.target)
-        if _same(view.routing, recorded) and not view.problems:
+        found = _drift(view, state)
+        if not found:
             return swept
-        why = f"traffic is {view.routing}; the record says {recorded}"
-        if view.problems:
-            why += f" ({'; '.join(view.problems)})"
+        why = "; ".join(found)
         if await self._note(spec.id, "drift", why, now, seen=f"drift/{now:%Y-%m-%d}/{why}"):
             log.critical("app %s: %s", spec.id, why, extra={"app_id": spec.id})
         return replace(swept, drifted=(*swept.drifted, spec.id))
@@ -209,6 +211,34 @@ class Sweeper:
         log.warning("workspace %s should have been polled at %s", workspace, due)
         await self.bus.send([poll_again(workspace, due, now)])
         return True
+
+
+def _their_turn(apps: Sequence[AppId], now: datetime) -> frozenset[AppId]:
+    """Return the apps that are held against the world in this sweep: a few, others next time.
+
+    Looking at one takes some ten requests to Resource Manager, which lets a subscription read
+    25 times a second.
+    """
+    if len(apps) <= _MAX_COMPARED:
+        return frozenset(apps)
+    rounds = -(-len(apps) // _MAX_COMPARED)
+    first = int(now.timestamp() // _ROUND_SECONDS) % rounds * _MAX_COMPARED
+    return frozenset(apps[first : first + _MAX_COMPARED])
+
+
+def _drift(view: SiteView, state: AppState) -> list[str]:
+    """Return what of the site is not as the last rollout left it."""
+    found: list[str] = []
+    if state.routing is not None and not _same(view.routing, state.routing):
+        found.append(f"traffic is {view.routing}; the record says {state.routing}")
+    stable = state.stable
+    slots = {name.lower(): slot for name, slot in view.slots.items()}
+    serving = slots.get(stable.slot.lower()) if stable else None
+    if stable and serving and not is_same(serving.image, stable.image.reference):
+        found.append(
+            f"slot {serving.name} holds {serving.image}; the record says {stable.image.reference}"
+        )
+    return found + list(view.problems)
 
 
 def _same(one: Routing, other: Routing) -> bool:

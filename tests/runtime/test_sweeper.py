@@ -258,6 +258,38 @@ async def test_traffic_that_somebody_moved_is_told_once_a_day() -> None:
     await house.assert_chained()
 
 
+async def test_a_build_that_somebody_put_where_users_are_is_told() -> None:
+    """A late write, or a person, may change the image under a release that served long ago."""
+    house = await released()
+    state = await house.state()
+    assert state.stable is not None
+    serving = house.world.slot(house.configuration.specs[SHOP].target, state.stable.slot)
+    serving.image = "registry.test/shop:latest"
+
+    assert (await house.sweeper.sweep()).drifted == (SHOP,)
+    assert "holds registry.test/shop:latest" in (await drift_records(house))[0]
+
+
+async def test_of_many_apps_a_few_are_compared_at_a_time_and_all_of_them_in_turn() -> None:
+    """A sweep's requests to Resource Manager do not grow with the number of apps."""
+    names = [f"app-{number:03d}" for number in range(45)]
+    house = House([spec(name) for name in names])
+    for name in names:
+        await house.send(submit(2, name))
+    await house.run()
+    for name in names:
+        target = house.configuration.specs[AppId(name)].target
+        house.world.write_rules(house.world.site(target), Routing())
+
+    told: list[set[AppId]] = []
+    for _ in range(3):
+        told.append(set((await house.sweeper.sweep()).drifted))
+        house.clock.advance(MINUTE)
+
+    assert max(len(each) for each in told) == 20
+    assert set().union(*told) == set(names)
+
+
 async def test_drift_is_not_looked_for_while_a_rollout_runs_or_before_the_first() -> None:
     house = House()
     meddle(house, share=1)
