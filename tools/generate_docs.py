@@ -64,6 +64,13 @@ def registry_payloads() -> str:
     return payload_page()
 
 
+def sandbox() -> str:
+    """Return docs/sandbox.md."""
+    from tools.traps import page  # noqa: PLC0415
+
+    return page((ROOT / "docs" / "traps" / "sandbox.md.in").read_text(encoding="utf-8"))
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": configuration,
     "docs/cli.md": cli,
@@ -72,6 +79,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/messages.schema.json": messages_schema,
     "docs/registries/payloads.md": registry_payloads,
     "docs/arm-errors.md": arm_errors,
+    "docs/sandbox.md": sandbox,
 }
 
 
