@@ -26,7 +26,7 @@ dev: setup  ## Sandbox and functions stay up; prints the addresses and what to t
 	@$(PY) -m sandbox.dev
 
 test: setup  ## The whole test suite.
-	@$(PY) -m pytest -n 2 --dist worksteal
+	@$(PY) -m pytest -n 4 --dist worksteal
 
 check: setup format lint types imports generated test  ## Everything a change must pass.
 
