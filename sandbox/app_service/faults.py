@@ -83,9 +83,26 @@ class ArmFaults:
         """Do what was asked, then close the connection without a word."""
         return self._add("lost response", pattern, count, lose_answer=True)
 
-    def slow_effect(self, pattern: str, seconds: float, *, count: int | None = 1) -> Fault:
-        """Answer success at once; the effect lands *seconds* later, over any later write."""
-        return self._add("slow effect", pattern, count, effect=Effect.LATE, late_seconds=seconds)
+    def slow_effect(
+        self,
+        pattern: str,
+        seconds: float = 0.0,
+        *,
+        count: int | None = 1,
+        until: asyncio.Event | None = None,
+    ) -> Fault:
+        """Answer success at once; the effect lands later, over any later write.
+
+        That is *seconds* later, and then not before *until* is set.
+        """
+        return self._add(
+            "slow effect",
+            pattern,
+            count,
+            effect=Effect.LATE,
+            late_seconds=seconds,
+            late_until=until,
+        )
 
     def delay(self, pattern: str, seconds: float, *, count: int | None = 1) -> Fault:
         """Wait *seconds*, then behave."""
