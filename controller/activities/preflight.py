@@ -12,6 +12,7 @@ from controller.core.errors import (
     BusyError,
     ImageMissingError,
     PermanentError,
+    SlipwayError,
     TransientError,
 )
 from controller.core.events import PreflightFailed, PreflightPassed, Reply
@@ -223,6 +224,7 @@ class _Examination:
             return None
         reference = references.parse(stable.image)
         if reference.digest:
+            await self._warn_if_gone(stable.name, reference, reference.digest)
             return str(reference)
         try:
             digest = await self.registry.digest_of(
@@ -245,6 +247,23 @@ class _Examination:
             f"{short(digest)}"
         )
         return str(reference.pinned(digest))
+
+    async def _warn_if_gone(
+        self, slot: SlotName, image: references.Reference, digest: str
+    ) -> None:
+        """A build that nobody can pull any more serves on until its slot's next start."""
+        warn = self.found.warnings.append
+        try:
+            there = await self.registry.digest_of(image.registry, image.repository, digest)
+        except SlipwayError as error:
+            warn(f"slot {slot} runs {image}; whether it can still be pulled is unknown: {error}")
+            return
+        if there is None:
+            warn(
+                f"registry {image.registry} no longer holds {image}, which slot {slot} runs: it "
+                "serves on until its next start, and going back to it needs a slot that still runs "
+                "it; push it again and look at the retention rules"
+            )
 
     async def _query_works(self, stable: SlotView) -> None:
         warnings = await telemetry_check.warnings(

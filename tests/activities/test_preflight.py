@@ -171,6 +171,26 @@ async def test_a_stable_tag_that_cannot_be_resolved_stays_with_a_warning(image: 
     assert "does not hold" in reply.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(None, "no longer holds registry.test/shop@sha256:"), (Fault.TRANSIENT, "is unknown")],
+)
+async def test_a_stable_build_that_nobody_can_pull_any_more_is_warned_of(
+    fault: Fault | None, said: str
+) -> None:
+    """It serves on until its slot starts again; a new release may go on."""
+    bench = Bench()
+    gone = OLD.replace(OLD_DIGEST, "sha256:" + "9" * 64)
+    bench.site.slots[PRODUCTION].image = gone
+    if fault is not None:
+        bench.world.weather.script("digest_of", None, fault)
+
+    reply = await passed(bench)
+
+    assert reply.stable_image == gone
+    assert said in reply.warnings[0]
+
+
 async def test_the_query_is_tried_on_the_stable_release() -> None:
     bench = Bench()
     await passed(bench)
