@@ -66,9 +66,12 @@ def parse(headers: Mapping[str, str], body: bytes) -> tuple[Notice, ...]:  # noq
     """Return what each event of the envelope says.
 
     Raises:
-        MalformedError: it is no envelope, or nothing in it is understood.
+        MalformedError: it is no envelope.
     """
-    return of_each(validated(_Envelope, json_value(body)).events, _event)
+    # An event that nobody understands must be taken, too: its sender would repeat it for ever and
+    # hold every later push back.
+    envelope = validated(_Envelope, json_value(body))
+    return of_each(envelope.events, _event, may_all_be_odd=True)
 
 
 def _event(said: object) -> Notice:

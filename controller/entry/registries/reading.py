@@ -71,11 +71,13 @@ def incomplete(what: str) -> MalformedError:
     return MalformedError(f"The push {what}.", fix=_ADVICE)
 
 
-def of_each(items: Iterable[Any], parse: Callable[[Any], Notice]) -> tuple[Notice, ...]:
+def of_each(
+    items: Iterable[Any], parse: Callable[[Any], Notice], *, may_all_be_odd: bool = False
+) -> tuple[Notice, ...]:
     """Return what each of *items* says. One that is odd does not keep the others out.
 
     Raises:
-        MalformedError: none of them is understood, or they are too many.
+        MalformedError: they are too many, or, unless they *may_all_be_odd*, none is understood.
     """
     notices: list[Notice] = []
     errors: list[MalformedError] = []
@@ -89,7 +91,7 @@ def of_each(items: Iterable[Any], parse: Callable[[Any], Notice]) -> tuple[Notic
         except MalformedError as error:
             errors.append(error)
             notices.append(Ignored(reason=error.what, is_odd=True))
-    if errors and len(errors) == len(notices):
+    if errors and len(errors) == len(notices) and not may_all_be_odd:
         raise errors[0]
     return tuple(notices)
 
