@@ -248,9 +248,7 @@ class _Examination:
         )
         return str(reference.pinned(digest))
 
-    async def _warn_if_gone(
-        self, slot: SlotName, image: references.Reference, digest: str
-    ) -> None:
+    async def _warn_if_gone(self, slot: SlotName, image: references.Reference, digest: str) -> None:
         """A build that nobody can pull any more serves on until its slot's next start."""
         warn = self.found.warnings.append
         try:
