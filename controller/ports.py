@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from controller.core.gate import Metric
 from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId, AppSpec, Health, Routing, SlotName, SmokeTest, Target
 from controller.core.telemetry import Mark, PlatformLimits
-from controller.verdict.buckets import Bucket
+from controller.verdict.buckets import Bucket, Counts
 from controller.verdict.platform import Minute, SlotTotals
 
 # --- The platform that runs the app -----------------------------------------------------------
@@ -284,6 +285,40 @@ class Observation:
     unversioned: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryCell:
+    """Rows of one tenth of a build's sessions in one bucket of its past."""
+
+    start: datetime
+    group: int  # 0..9, by a hash of the session, else of the operation
+    rows: int
+    failed_rows: int
+    slow: tuple[int, int, int] = (0, 0, 0)  # rows above each of BuildHistory.edges
+    sessions: int = 0
+    failing_sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildHistory:
+    """What one build did in ``[since, until)``, before anybody compared it with another."""
+
+    since: datetime
+    until: datetime
+    bucket: timedelta
+    cells: Sequence[HistoryCell]
+    edges: tuple[int, int, int] | None  # bins of p50, p90, p99; None: no latency was reported
+    by_session: bool  # rows name sessions (at least half of them do)
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What a metric's query said of each build: buckets by their start, oldest first."""
+
+    buckets: Mapping[Mark, Sequence[tuple[datetime, Counts]]]
+    query: str
+
+
 class Telemetry(Protocol):
     """Reads what the builds reported about themselves."""
 
@@ -304,6 +339,40 @@ class Telemetry(Protocol):
         Raises:
             ProviderError: no answer, a partial answer, throttled: evidence is missing.
             QueryInvalidError, AccessDeniedError: it would never answer.
+        """
+        ...
+
+    async def history(
+        self,
+        source: str,
+        *,
+        build: Mark,
+        probe_operations: Sequence[str],
+        since: datetime,
+        until: datetime,
+        bucket: timedelta,
+    ) -> BuildHistory:
+        """Return what *build* did in ``[since, until)`` of ingestion time.
+
+        Raises:
+            ProviderError, QueryInvalidError, AccessDeniedError: as `observe`.
+        """
+        ...
+
+    async def measure(
+        self,
+        source: str,
+        metric: Metric,
+        *,
+        builds: Sequence[Mark],
+        since: datetime,
+        until: datetime,
+        bucket: timedelta,
+    ) -> Measurement:
+        """Return what the query of *metric* counts for *builds* in ``[since, until)``.
+
+        Raises:
+            ProviderError, QueryInvalidError, AccessDeniedError: as `observe`.
         """
         ...
 
@@ -411,6 +480,12 @@ class StoredBucket:
     start: datetime
     canary: Bucket
     stable: Bucket | None
+    # Requests of our own at the time of the poll that closed it: (new build, stable build).
+    probes: tuple[Counts, Counts] | None = None
+    # Metric's name to (new build, stable build). Absent: its query gave no answer.
+    metrics: Mapping[str, tuple[Counts, Counts]] = field(
+        default_factory=dict[str, tuple[Counts, Counts]]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,25 @@ class Bucket:
     latency: Mapping[int, int] = field(default_factory=dict[int, int])  # bin -> weighted requests
     failing_sessions: int | None = None  # distinct; None where the app sends no sessions
     sessions: int | None = None
+    latency_rows: Mapping[int, int] | None = None  # bin -> rows; None: each stands for itself
+
+    @property
+    def slow_rows(self) -> Mapping[int, int]:
+        """Rows by latency bin: what counts as evidence."""
+        return self.latency if self.latency_rows is None else self.latency_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What one build did in one bucket by another measure than users' requests.
+
+    ``total`` things were seen, ``bad`` of them were. ``histogram``: bin -> count, 40 bins per
+    decade of the value (of milliseconds for requests of our own).
+    """
+
+    total: int = 0
+    bad: int = 0
+    histogram: Mapping[int, int] = field(default_factory=dict[int, int])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
