@@ -83,6 +83,7 @@ class Gate:
     acceptance: Margin = Margin(error_ratio=1.5, error_absolute=0.003, latency_ratio=1.4125)
     warm_up: timedelta = timedelta(seconds=60)  # latency and silence do not count before
     silence_share: float = 0.5  # of its traffic that must show in telemetry
+    quantiles: tuple[int, ...] = (50, 90, 99)  # of latency that a step must prove acceptable
     suspicious: float = 5.0  # no step is passed while the evidence is this strong
     synthetic: Synthetic = Synthetic()
     metrics: tuple[Metric, ...] = ()

@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
 
+from controller.core.gate import Gate
 from controller.core.telemetry import IdentifyBy, Mark, PlatformLimits
 
 AppId = NewType("AppId", str)
@@ -223,6 +224,7 @@ class Analysis:
 
     workspace: str  # Log Analytics workspace id (GUID), or ARM id of a component or workspace
     limits: Limits = Limits()
+    gate: Gate = field(default_factory=Gate)
     poll: timedelta = timedelta(seconds=15)
     bucket: timedelta = timedelta(seconds=15)
     settle: timedelta = timedelta(seconds=20)  # a bucket closes this long after its end

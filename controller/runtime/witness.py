@@ -5,14 +5,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from controller.core.asks import marks
 from controller.core.model import Rollout, State
 from controller.core.telemetry import IdentifyBy
 from controller.ports import BucketStore, EvidenceStore, StoredBucket, WorkspaceWatch
 from controller.verdict.buckets import Bucket
-from controller.verdict.judge import Judgement, Question, judge
+from controller.verdict.judge import judge
 from controller.verdict.platform import PlatformEvidence
+from controller.verdict.question import Judgement, Pair, Phase, Question
+
+
+_MOST_PAIRS: Final = 240  # an hour of them: a build that is held for long costs no more and more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +67,18 @@ def ask(
 ) -> Question:
     """Return the question about the rollout's current state, from its own buckets alone."""
     since = rollout.entered_at
-    shown = [pair for pair in stored if pair.start >= since]
+    shown = [pair for pair in stored if pair.start >= since][-_MOST_PAIRS:]
     mark, stable_mark = marks(rollout)
-    stable = None
-    if stable_mark is not None:
-        stable = [pair.stable or Bucket(start=pair.start) for pair in shown]
+    share = rollout.weight / 100
     least, most = _observation(rollout)
     analysis = rollout.spec.analysis
     answered = max(watch.last_success, since) if watch.last_success else since
     return Question(
         limits=analysis.limits,
-        canary=[pair.canary for pair in shown],
-        stable=stable,
+        gate=analysis.gate,
+        pairs=[_pair(pair, share, has_stable=stable_mark is not None) for pair in shown],
+        bucket=analysis.bucket,
+        phase=Phase.BAKE if State.BAKING in {rollout.state, rollout.held_from} else Phase.CANARY,
         elapsed=now - since,
         min_observation=least,
         max_observation=most,
@@ -84,6 +89,19 @@ def ask(
         stale_after=analysis.lag + analysis.provider_grace,
         identified_by=str(mark.by.value) if mark else IdentifyBy.VERSION.value,
         platform=_platform(rollout, watch, now),
+    )
+
+
+def _pair(stored: StoredBucket, share: float, *, has_stable: bool) -> Pair:
+    """A stable build that reported nothing in a bucket is not the same as none."""
+    nothing = Bucket(start=stored.start) if has_stable else None
+    return Pair(
+        start=stored.start,
+        canary=stored.canary,
+        stable=stored.stable or nothing,
+        share=share,
+        probes=stored.probes,
+        metrics=stored.metrics,
     )
 
 

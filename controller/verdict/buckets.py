@@ -6,6 +6,7 @@ from it is good to 3 %.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,8 +106,8 @@ def percentile(histogram: Mapping[int, int], percent: float) -> float | None:
 def total(buckets: Iterable[Bucket]) -> Totals:
     """Return the sums over *buckets*."""
     rows = requests = failed = failed_rows = 0
-    failures: dict[str, int] = {}
-    latency: dict[int, int] = {}
+    failures: defaultdict[str, int] = defaultdict(int)
+    latency: defaultdict[int, int] = defaultdict(int)
     for bucket in buckets:
         rows += bucket.rows
         requests += bucket.requests
@@ -119,11 +120,11 @@ def total(buckets: Iterable[Bucket]) -> Totals:
         requests=requests,
         failed=failed,
         failed_rows=failed_rows,
-        failures=failures,
-        latency=latency,
+        failures=dict(failures),
+        latency=dict(latency),
     )
 
 
-def _add(into: dict[K, int], counts: Mapping[K, int]) -> None:
+def _add(into: defaultdict[K, int], counts: Mapping[K, int]) -> None:
     for key, count in counts.items():
-        into[key] = into.get(key, 0) + count
+        into[key] += count

@@ -1,144 +1,162 @@
-"""The first judge: absolute limits with a minimum sample, and honest names for not knowing.
+"""The judge: all closed buckets of a rollout in, one judgement out.
 
-It compares the new build with fixed limits, not with the stable build; stable only tells whether
-an incident hits both. It is stateless: all closed buckets of the step in, one judgement out, so
-that any judgement can be computed again from what was kept with it.
-
-Where the platform's own metrics are looked at, they can blame a build, too, and excuse it with the
-stable one; alone they never prove it healthy, since they come late and as sums.
-
-It sees a build that breaks its limits with enough traffic to tell. It does not see a regression
-below the limits, and it does not account for looking often: with a small minimum sample and a
-limit close to the usual error rate it will sometimes blame a good build.
+It compares the new build with the stable one *at the same time*, may be asked as often as one
+likes, says so when it cannot tell, and lets a healthy build through as soon as that is shown.
+docs/judge.md explains it with pictures. It is stateless and deterministic: any judgement can be
+computed again from the question that was kept with it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from controller.core.events import Label, Number
-from controller.core.plan import Limits
-from controller.core.telemetry import IdentifyBy
-from controller.verdict import platform
-from controller.verdict.buckets import Bucket, Totals, total
-from controller.verdict.platform import PlatformEvidence
+from controller.core.gate import Criticality
+from controller.verdict import platform, surroundings
+from controller.verdict.arms import look_at
+from controller.verdict.buckets import Totals, total
+from controller.verdict.course import course_of, signals_of
+from controller.verdict.evidence import Evidence, Weighed, weigh
+from controller.verdict.health import Health, look
+from controller.verdict.question import Judgement, Pair, Phase, Question
+from controller.verdict.sentences import effect_of, lacking, opposed, ratio, told_of, weakness
 
-JUDGE: Final = "absolute-limits/2"
+__all__ = ["JUDGE", "Judgement", "Question", "arm_numbers", "judge"]
+
+JUDGE: Final = "evidence-gate/1"
 _PERCENTILES: Final = (50, 90, 95, 99)
-_ABOUT_AS_BAD: Final = 0.5  # of the new build's rate or latency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Everything that one judgement depends on.
+def judge(question: Question, *, with_course: bool = False) -> Judgement:
+    """Return what the evidence says now. Pure; the same question gets the same answer.
 
-    ``canary`` and ``stable`` are the closed buckets of the current step; ``stable`` is None where
-    no concurrent build is known. ``provider_silence`` is the time since telemetry last answered,
-    ``newest_age`` the age of the newest request that anybody in the workspace reported.
+    Args:
+        question: everything that the judgement depends on.
+        with_course: also how the evidence came to be, for charts; it takes longer.
     """
-
-    limits: Limits
-    canary: Sequence[Bucket]
-    stable: Sequence[Bucket] | None
-    elapsed: timedelta
-    min_observation: timedelta
-    max_observation: timedelta | None  # None: no end, as while a human is asked
-    provider_silence: timedelta
-    provider_grace: timedelta
-    provider_error: str | None = None
-    newest_age: timedelta | None = None  # None: not known
-    stale_after: timedelta | None = None  # older than this, telemetry lags too far to trust
-    identified_by: str = IdentifyBy.VERSION
-    platform: PlatformEvidence | None = None  # None: not asked for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """A label, a sentence for a tired person, and the numbers behind it."""
-
-    label: Label
-    reason: str
-    numbers: dict[str, Number]
-    judge: str = JUDGE
+    pairs = look_at(question)
+    evidence, health = weigh(question, pairs), look(question, pairs)
+    step = [p for p in question.pairs if _is_of_step(question, p)]
+    canary, stable = evidence.canary, evidence.stable
+    if len(step) < len(question.pairs):
+        canary, stable = total(pair.canary for pair in step), _stable_of(step)
+    label, reason = _decide(question, evidence, health, canary, stable)
+    return Judgement(
+        label=label,
+        reason=f"{reason}{_doubts(question)}" if label is Label.HEALTHY else reason,
+        numbers=_numbers(question, evidence, health, canary, stable),
+        judge=JUDGE,
+        signals=signals_of(question, evidence, health),
+        course=course_of(question, evidence, health, full=with_course),
+    )
 
 
-def judge(question: Question) -> Judgement:
-    """Return what the evidence says now. Pure; the same question gets the same answer."""
-    canary = total(question.canary)
-    stable = total(question.stable) if question.stable is not None else None
-    label, reason = _decide(question, canary, stable)
-    return Judgement(label=label, reason=reason, numbers=_numbers(question, canary, stable))
+def _is_of_step(question: Question, pair: Pair) -> bool:
+    return question.step_since is None or pair.start >= question.step_since
 
 
-def _decide(q: Question, canary: Totals, stable: Totals | None) -> tuple[Label, str]:
-    reported, counted = _broken(q.limits, canary), _broken_on_platform(q.platform, is_stable=False)
-    blame = reported or counted
-    if blame and (same := _stable_suffers(q, stable)):
-        return Label.AMBIENT_INCIDENT, f"the stable build suffers too ({same}; new build: {blame})"
-    alike = _suffers_alike(q.limits, canary, stable) if reported and stable else None
-    if blame and not alike:
-        return Label.REGRESSED, f"{blame}{_weakness(q)}"
+def _stable_of(pairs: Sequence[Pair]) -> Totals | None:
+    arms = [pair.stable for pair in pairs if pair.stable is not None]
+    return total(arms) if arms else None
+
+
+def _decide(
+    q: Question, evidence: Evidence, health: Health, canary: Totals, stable: Totals | None
+) -> tuple[Label, str]:
+    counted = _broken_on_platform(q, is_stable=False)
+    same = _broken_on_platform(q, is_stable=True)
+    if blamed := _blamed(q, evidence):
+        if same and evidence.stable is None:  # nothing but the past was there to compare with
+            return Label.AMBIENT_INCIDENT, f"the stable build suffers too ({same}; new: {blamed})"
+        return Label.REGRESSED, f"{blamed}{weakness(q)}"
+    if counted and not same:
+        return Label.REGRESSED, f"{counted}{weakness(q)}"
     if q.provider_silence > q.provider_grace:
         told = f": {q.provider_error}" if q.provider_error else ""
         seconds = q.provider_silence.total_seconds()
         return Label.PROVIDER_UNAVAILABLE, f"no telemetry answer for {seconds:.0f} s{told}"
-    if alike:
-        both = f"the stable build may suffer too ({alike}; new build: {blame})"
-        return (Label.AMBIENT_INCIDENT if _is_late(q) else Label.CONTINUE), both
-    return _without_blame(q, canary)
+    if counted and same:
+        return Label.AMBIENT_INCIDENT, f"the stable build suffers too ({same}; new: {counted})"
+    if suffering := surroundings.suffering(q):
+        return Label.AMBIENT_INCIDENT, f"the stable build suffers: {suffering}"
+    return _without_blame(q, evidence, health, canary, stable)
 
 
-def _without_blame(q: Question, canary: Totals) -> tuple[Label, str]:
-    """Return whether enough was seen, of late enough, to call the build healthy."""
-    least = q.limits.min_requests
-    lacks = f"{least} needed" if canary.rows < least else _staleness(q)
-    if not lacks and q.elapsed >= q.min_observation:
-        return Label.HEALTHY, f"within its limits over {canary.requests} requests{_doubts(q)}"
-    if lacks and _is_late(q):
-        seen = f"{canary.rows} requests seen in {q.elapsed.total_seconds():.0f} s"
-        return Label.INSUFFICIENT_DATA, f"{seen}, {lacks}"
-    stale = f"; {lacks}" if lacks and canary.rows >= least else ""
-    return Label.CONTINUE, f"{canary.rows} of {least} requests seen{stale}"
+def _without_blame(
+    q: Question, evidence: Evidence, health: Health, canary: Totals, stable: Totals | None
+) -> tuple[Label, str]:
+    is_late = q.max_observation is not None and q.elapsed >= q.max_observation
+    unread = _unread(q)
+    if unread and is_late:
+        return Label.PROVIDER_UNAVAILABLE, unread
+    lacks = unread or _limits_broken(q, canary) or lacking(q, evidence, health, canary)
+    if lacks is None:
+        if q.elapsed >= q.min_observation:
+            return Label.HEALTHY, effect_of(q, evidence, health, canary, stable)
+        left = (q.min_observation - q.elapsed).total_seconds()
+        return Label.CONTINUE, f"healthy so far; looked at for another {left:.0f} s"
+    if is_late:
+        seen = f"{canary.requests} requests seen in {q.elapsed.total_seconds():.0f} s"
+        return Label.INSUFFICIENT_DATA, f"{seen}: {lacks}"
+    return Label.CONTINUE, lacks
 
 
-def _stable_suffers(q: Question, stable: Totals | None) -> str | None:
-    told = _broken(q.limits, stable) if stable is not None else None
-    return told or _broken_on_platform(q.platform, is_stable=True)
-
-
-def _suffers_alike(limits: Limits, canary: Totals, stable: Totals) -> str | None:
-    """Return how the few requests of the stable build look about as bad; None if they do not.
-
-    Then nobody can tell yet whose fault it is. That is waited for, up to the state's end, and
-    counts as an incident then: a person decides, and the traffic does not grow meanwhile. Where
-    stable looks clearly better, or has nothing at all, waiting would only hurt users.
-    """
-    if not 0 < stable.rows < limits.min_requests:
+def _blamed(q: Question, evidence: Evidence) -> str | None:
+    """Return why the new build is to be taken back, with numbers."""
+    critical = evidence.critical(q.gate.alpha)
+    if critical is not None:
+        needed = 1 / (q.gate.alpha * critical.weight)
+        shown = f"evidence {ratio(critical.peak)} (takes back at {ratio(needed)})"
+        return f"{told_of(q, evidence, critical.name)}; {shown}"
+    if evidence.peak < evidence.threshold:
         return None
-    own, its = stable.error_rate or 0.0, canary.error_rate or 0.0
-    if own > limits.error_rate_max and own >= its * _ABOUT_AS_BAD:
-        return f"error rate {own:.1%} over only {stable.requests} requests"
-    slow, slower = (seen.percentile(limits.latency_percentile) or 0.0 for seen in (stable, canary))
-    if slow > limits.latency_ms_max and slow >= slower * _ABOUT_AS_BAD:
-        return f"p{limits.latency_percentile} {slow:.0f} ms over only {stable.requests} requests"
+    leading = max(
+        (s for s in evidence.signals if s.weight > 0 and not s.decides_alone),
+        key=lambda s: s.weight * s.peak,
+    )
+    shown = f"evidence {ratio(evidence.peak)} (takes back at {ratio(evidence.threshold)})"
+    told = f"{told_of(q, evidence, leading.name)}; {shown}"
+    loose = " by comparison with its past, a looser claim" if _is_alone(q) else ""
+    return f"{told}{loose}{_contradiction(q, evidence, leading)}"
+
+
+def _is_alone(q: Question) -> bool:
+    last = q.pairs[-1]
+    return q.phase is Phase.BAKE and (last.stable is None or last.stable.rows == 0)
+
+
+def _contradiction(q: Question, evidence: Evidence, leading: Weighed) -> str:
+    """Return which signals say the opposite, where something speaks clearly for the build."""
+    others = opposed(q, evidence, leading)
+    return f"; {others}" if others else ""
+
+
+def _unread(q: Question) -> str | None:
+    """Return which critical metric gives no answer: nothing passes without it."""
+    for metric in q.gate.metrics:
+        error = q.metric_errors.get(metric.name)
+        if error and metric.criticality is Criticality.CRITICAL:
+            return f"metric {metric.name} gives no answer: {error}"
     return None
 
 
-def _is_late(q: Question) -> bool:
-    return q.max_observation is not None and q.elapsed >= q.max_observation
-
-
-def _staleness(q: Question) -> str | None:
-    """Return how far behind telemetry is, where that is too far; clocks that are off look alike."""
-    if q.newest_age is None or q.stale_after is None or q.newest_age <= q.stale_after:
+def _limits_broken(q: Question, canary: Totals) -> str | None:
+    """Return which absolute limit the step's own figures break: such a build is not healthy."""
+    limits = q.limits
+    if canary.rows < limits.min_requests:
         return None
-    age, most = (span.total_seconds() for span in (q.newest_age, q.stale_after))
-    return f"the newest telemetry is {age:.0f} s old, {most:.0f} s at most wanted"
+    rate = canary.error_rate
+    if rate is not None and rate > limits.error_rate_max:
+        return f"error rate {rate:.1%} is over the limit of {limits.error_rate_max:.1%}"
+    latency = canary.percentile(limits.latency_percentile)
+    if latency is not None and latency > limits.latency_ms_max:
+        name = f"p{limits.latency_percentile}"
+        return f"{name} {latency:.0f} ms is over the limit of {limits.latency_ms_max:.0f} ms"
+    return None
 
 
-def _broken_on_platform(evidence: PlatformEvidence | None, *, is_stable: bool) -> str | None:
+def _broken_on_platform(q: Question, *, is_stable: bool) -> str | None:
     """Return which limit a slot breaks by the platform's own count."""
+    evidence = q.platform
     if evidence is None:
         return None
     seen = evidence.stable if is_stable else evidence.canary
@@ -147,42 +165,25 @@ def _broken_on_platform(evidence: PlatformEvidence | None, *, is_stable: bool) -
     return f"platform metrics of slot {slot}: {told}" if told else None
 
 
-def _weakness(q: Question) -> str:
-    if q.identified_by == IdentifyBy.VERSION:
-        return ""
-    return f" (builds told apart by {q.identified_by.replace('_', ' ')} only)"
-
-
 def _doubts(q: Question) -> str:
     """Return what a person should know of a good verdict."""
     error = q.platform.error if q.platform else None
     unread = f"; platform metrics are not known: {error}" if error else ""
-    return f"{_weakness(q)}{unread}"
+    silent = sorted(q.metric_errors)
+    dumb = f"; metrics without an answer: {', '.join(silent)}" if silent else ""
+    return f"{weakness(q)}{unread}{dumb}"
 
 
-def _broken(limits: Limits, seen: Totals) -> str | None:
-    """Return which limit is broken, with numbers; None where none is or too little was seen."""
-    if seen.rows < limits.min_requests:  # sampled requests stand for many, but were seen once
-        return None
-    rate = seen.error_rate
-    if rate is not None and rate > limits.error_rate_max:
-        return (
-            f"error rate {rate:.1%} over {seen.requests} requests, "
-            f"limit {limits.error_rate_max:.1%}"
-        )
-    latency = seen.percentile(limits.latency_percentile)
-    if latency is not None and latency > limits.latency_ms_max:
-        return (
-            f"p{limits.latency_percentile} {latency:.0f} ms over {seen.requests} requests, "
-            f"limit {limits.latency_ms_max:.0f} ms"
-        )
-    return None
-
-
-def _numbers(q: Question, canary: Totals, stable: Totals | None) -> dict[str, Number]:
+def _numbers(
+    q: Question, evidence: Evidence, health: Health, canary: Totals, stable: Totals | None
+) -> dict[str, Number]:
     numbers: dict[str, Number] = {
         "elapsed_s": round(q.elapsed.total_seconds(), 3),
         "provider_silence_s": round(q.provider_silence.total_seconds(), 3),
+        "evidence": _figure(evidence.peak),
+        "evidence_needed": _figure(evidence.threshold),
+        "health": _figure(health.now),
+        "health_needed": _figure(1 / q.gate.beta),
         **{f"canary_{name}": value for name, value in arm_numbers(canary).items()},
         "limit_error_rate": q.limits.error_rate_max,
         f"limit_p{q.limits.latency_percentile}_ms": q.limits.latency_ms_max,
@@ -190,13 +191,18 @@ def _numbers(q: Question, canary: Totals, stable: Totals | None) -> dict[str, Nu
     }
     if q.newest_age is not None:
         numbers["telemetry_age_s"] = round(q.newest_age.total_seconds(), 3)
-    if q.identified_by != IdentifyBy.VERSION:
+    if weakness(q):
         numbers["identified_by"] = str(q.identified_by)
     if q.platform is not None:
         numbers |= platform.numbers(q.platform)
     if stable is not None:
         numbers |= {f"stable_{name}": value for name, value in arm_numbers(stable).items()}
     return numbers
+
+
+def _figure(value: float) -> float:
+    """Four digits, whatever the size."""
+    return float(f"{value:.4g}")
 
 
 def arm_numbers(seen: Totals) -> dict[str, Number]:

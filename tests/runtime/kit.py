@@ -21,6 +21,7 @@ from controller.adapters.memory.telemetry import MemoryTelemetry, ReportedReques
 from controller.adapters.memory.world import Weather, World
 from controller.core.audit import GENESIS, first_break
 from controller.core.errors import ConfigurationError
+from controller.core.gate import Gate, Margin
 from controller.core.model import AppState, Image, Record, Rollout, State
 from controller.core.plan import (
     Analysis,
@@ -55,6 +56,12 @@ from controller.runtime.witness import Witness
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 BLUE, GREEN, PRODUCTION = SlotName("blue"), SlotName("green"), SlotName("production")
 SHOP = AppId("shop")
+# A judge that a few dozen requests convince: these tests are about what follows of its word.
+EASY = Gate(
+    beta=0.2,
+    acceptance=Margin(error_ratio=1.5, error_absolute=0.3, latency_ratio=2.0),
+    quantiles=(50,),
+)
 WORKSPACE = "workspace"
 REGISTRY = "registry.test"
 _PATIENCE = timedelta(days=3)  # no scenario lasts longer
@@ -82,7 +89,7 @@ def spec(app: str = SHOP, *weights: int, **changes: Any) -> AppSpec:
         target=Target(subscription="s", resource_group="g", site=app, slots=(BLUE, GREEN)),
         source=Source(registry=REGISTRY, repository=app),
         strategy=Strategy(steps=steps(*(weights or (50,))), bake=30 * SECOND),
-        analysis=Analysis(workspace=WORKSPACE, limits=Limits(min_requests=10)),
+        analysis=Analysis(workspace=WORKSPACE, limits=Limits(min_requests=10), gate=EASY),
         health=Health(consecutive=2),
     )
     return replace(base, **changes)

@@ -112,7 +112,7 @@ async def test_the_third_waits_until_nobody_is_pinned_to_its_slot() -> None:
 
 BAD_WAYS = [
     pytest.param(Habit(failing=0.5), "error rate", id="errors"),
-    pytest.param(Habit(milliseconds=9_000.0), "p95", id="slow"),
+    pytest.param(Habit(milliseconds=9_000.0), "p50", id="slow"),
 ]
 
 
@@ -205,9 +205,21 @@ async def test_a_rollback_that_is_refused_pages_and_goes_on_until_it_is_done() -
 # --- Not knowing ----------------------------------------------------------------------------------
 
 
+async def test_a_build_whose_traffic_does_not_show_is_taken_back() -> None:
+    """The stable build reports its users, the new one none of its own: they get no answers."""
+    house = House()
+    house.habits[NEW] = Habit(silent=True)
+
+    assert await went(house) == [State.ROLLED_BACK]
+
+    (quarantined,) = (await house.state()).quarantine
+    assert "does not show" in quarantined.reason
+    assert State.HELD not in await house.way()
+
+
 async def test_nobody_asks_so_it_is_held_and_then_goes_back() -> None:
     house = House([planned(hold=Hold(limit=20 * MINUTE))])
-    house.habits[NEW] = Habit(silent=True)
+    house.habits[NEW] = house.habits[OLD] = Habit(silent=True)
 
     assert await went(house) == [State.ROLLED_BACK]
 
@@ -280,7 +292,7 @@ async def test_not_knowing_has_its_configured_end(action: NoEvidenceAction, end:
     base = spec()
     analysis = replace(base.analysis, on_no_evidence=NoEvidence(insufficient_data=action))
     house = House([replace(base, analysis=analysis)])
-    house.habits[NEW] = Habit(silent=True)
+    house.habits[NEW] = house.habits[OLD] = Habit(silent=True)
 
     assert await went(house) == [end]
     assert State.HELD not in await house.way()
@@ -295,7 +307,7 @@ async def test_a_hold_that_nobody_ends_has_its_configured_end(
 ) -> None:
     hold = Hold(on_expiry=expiry, limit=10 * MINUTE)
     house = House([planned(steps=steps(10, 50), hold=hold)])
-    house.habits[NEW] = Habit(silent=True)
+    house.habits[NEW] = house.habits[OLD] = Habit(silent=True)
 
     assert await went(house) == [end]
 

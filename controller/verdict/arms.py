@@ -1,0 +1,170 @@
+"""What one pair of buckets says to a test: how many of each arm, and how many of them are bad."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from itertools import accumulate
+from typing import Final
+
+from controller.core.gate import Learned
+from controller.verdict.buckets import BINS_PER_DECADE, Bucket
+from controller.verdict.evariable import Block
+from controller.verdict.question import Pair, Question
+
+QUANTILES: Final = (50, 90, 99)
+_ENOUGH_CONTROL: Final = 10  # rows of stable in a bucket that are a control whatever the canary has
+_SMALLEST_CONTROL: Final = 0.05  # else of the canary's rows
+_NOBODY: Final = Bucket(start=datetime.min)  # noqa: DTZ901 - nobody asks for its time
+
+
+class Control(StrEnum):
+    """What the new build's users are compared with in one bucket."""
+
+    STABLE = "stable"  # users of the stable build, at the same time
+    PROBES = "probes"  # our own requests to the stable build, at the same time
+    PAST = "past"  # the hour before the rollout, or the limits alone
+    NOTHING = "nothing"
+
+
+def control_of(pair: Pair) -> Control:
+    """Return the best control that *pair* has.
+
+    While stable is meant to have users only they count: a bucket in which it had none is no reason
+    to trust the past instead, for whatever shakes both builds would then be blamed on one.
+    """
+    if pair.stable is not None:
+        rows = pair.stable.rows
+        if rows >= _ENOUGH_CONTROL or 0 < pair.canary.rows * _SMALLEST_CONTROL <= rows:
+            return Control.STABLE
+        if pair.share < 1:
+            return Control.NOTHING
+        if pair.probes is not None and pair.probes[1].total > 0:
+            return Control.PROBES
+    return Control.PAST
+
+
+def failures(pair: Pair) -> Block:
+    """Return requests and failures as stored rows: users of both builds."""
+    stable = pair.stable or _NOBODY
+    return Block(pair.canary.rows, pair.canary.failed_rows, stable.rows, stable.failed_rows)
+
+
+def failing_sessions(pair: Pair, learned: Learned | None) -> Block | None:
+    """Return distinct sessions and failing ones; None where not every arm with rows names them.
+
+    Eight failures of one client that tries again are one piece of evidence.
+    """
+    if learned is None or not learned.by_session:
+        return None
+    stable = pair.stable or _NOBODY
+    if any(arm.rows and arm.sessions is None for arm in (pair.canary, stable)):
+        return None
+    return Block(
+        pair.canary.sessions or 0,
+        pair.canary.failing_sessions or 0,
+        stable.sessions or 0,
+        stable.failing_sessions or 0,
+    )
+
+
+class Tail:
+    """A histogram that is asked several times how much of it lies above a bin."""
+
+    __slots__ = ("_bins", "_left")
+
+    def __init__(self, histogram: Mapping[int, int]) -> None:
+        self._bins = sorted(histogram)
+        left = accumulate((histogram[index] for index in reversed(self._bins)), initial=0)
+        self._left = list(left)[::-1]
+
+    @property
+    def total(self) -> int:
+        """Everything in it."""
+        return self._left[0]
+
+    def above(self, edge: int) -> int:
+        """Return how many lie above the bin *edge*."""
+        return self._left[bisect_right(self._bins, edge)]
+
+
+class Seen:
+    """One pair of buckets as the tests look at it: its control, and how slow each build was."""
+
+    __slots__ = ("canary_slow", "control", "pair", "probes_slow", "stable_slow")
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.control = control_of(pair)
+        self.canary_slow = Tail(pair.canary.slow_rows)
+        self.stable_slow = Tail(pair.stable.slow_rows if pair.stable else {})
+        self.probes_slow = None
+        if pair.probes is not None:
+            self.probes_slow = (Tail(pair.probes[0].histogram), Tail(pair.probes[1].histogram))
+
+
+def look_at(question: Question) -> list[Seen]:
+    """Return all pairs of *question*, oldest first."""
+    return [Seen(pair) for pair in question.pairs]
+
+
+def bins(ratio: float) -> int:
+    """Return how many bins a factor of *ratio* spans."""
+    return round(math.log10(ratio) * BINS_PER_DECADE)
+
+
+def edge_of(histogram: Mapping[int, int], percent: float) -> int | None:
+    """Return the bin in which the percentile lies; None for an empty histogram."""
+    total = sum(histogram.values())
+    if not total:
+        return None
+    rank, seen = math.ceil(total * percent / 100), 0
+    for index in sorted(histogram):
+        seen += histogram[index]
+        if seen >= rank:
+            return index
+    raise AssertionError("the counts of a histogram sum to its total")
+
+
+def summed(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    """Return the sum of *histograms*."""
+    total: dict[int, int] = {}
+    for histogram in histograms:
+        for index, count in histogram.items():
+            total[index] = total.get(index, 0) + count
+    return total
+
+
+def is_warm(question: Question, pair: Pair) -> bool:
+    """Whether the warm-up is over: caches are filled, connections stand, telemetry flows."""
+    begun = question.pairs[0].start
+    return pair.start >= begun + question.gate.warm_up
+
+
+def latency_edges(question: Question) -> tuple[int, int, int] | None:
+    """Return the bins of stable's p50, p90, p99: from its past, else from the warm-up.
+
+    The warm-up counts nowhere else, so that thresholds and evidence never share a row.
+    """
+    if question.learned is not None:
+        return question.learned.edges
+    early = [p.stable.slow_rows for p in question.pairs if p.stable and not is_warm(question, p)]
+    return _edges(summed(early))
+
+
+def probe_edges(question: Question) -> tuple[int, int, int] | None:
+    """Return the bins of p50, p90, p99 of our own requests to stable during the warm-up."""
+    early = [
+        pair.probes[1].histogram
+        for pair in question.pairs
+        if pair.probes and not is_warm(question, pair)
+    ]
+    return _edges(summed(early))
+
+
+def _edges(histogram: Mapping[int, int]) -> tuple[int, int, int] | None:
+    p50, p90, p99 = (edge_of(histogram, percent) for percent in QUANTILES)
+    if p50 is None or p90 is None or p99 is None:
+        return None
+    return p50, p90, p99

@@ -1,0 +1,232 @@
+"""Evidence for the new build: that it is not unacceptably worse. Each step asks anew.
+
+The hypothesis is turned round: "it is beyond acceptance", for errors and for each quantile. A step
+is passed when the *smallest* of the wealths is large, so that a build that is beyond acceptance in
+any of them passes with probability beta at most, without any correction for asking four times.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from controller.verdict.arms import (
+    QUANTILES,
+    Control,
+    Seen,
+    bins,
+    failing_sessions,
+    failures,
+    latency_edges,
+    probe_edges,
+)
+from controller.verdict.buckets import latency_bin
+from controller.verdict.evariable import Block, log_e, log_e_alone
+from controller.verdict.question import Pair, Question
+from controller.verdict.signals import LOOSE_BINS, are_many, past_bound
+from controller.verdict.wealth import Mean, Rate
+
+_NEVER_AT_ONE: Final = 0.999
+_FEW: Final = 1e-5
+
+
+class Sound:
+    """Errors within acceptance."""
+
+    name = "errors"
+
+    def __init__(self, question: Question) -> None:
+        learned = question.learned
+        self._margin = question.gate.acceptance
+        self._learned = learned
+        self._bound = past_bound(question)
+        self._rows = Rate(learned.failed_rows, learned.rows) if learned else Rate()
+        sessions = (learned.failing_sessions or 0, learned.sessions or 0) if learned else (0, 0)
+        self._sessions = Rate(*sessions)
+        self._own = Rate()
+        self._wealth = Mean(2)
+
+    @property
+    def wealth(self) -> float:
+        """E : 1 that it is acceptable."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen, *, counts: bool) -> None:
+        """Take the next bucket; before the step it only teaches what to expect."""
+        learned, pair = self._learned, seen.pair
+        sessions = failing_sessions(pair, learned)
+        if sessions is not None and learned is not None:
+            block, rate, dispersion = sessions, self._sessions, learned.dispersion_sessions
+        else:
+            block, rate = failures(pair), self._rows
+            dispersion = learned.dispersion_errors if learned else 1.0
+        control = seen.control
+        logs = [0.0, 0.0]
+        if control is Control.STABLE and block.nc > 0:
+            logs = self._beside(block, rate.value)
+        elif control in {Control.PAST, Control.PROBES} and block.nc > 0:
+            expected = min(rate.value, self._bound / 2)
+            rates = (expected, math.sqrt(expected * self._bound))
+            logs = [log_e_alone(block.nc, block.xc, a, self._bound) for a in rates]
+        own = self._of_probes(pair)
+        if counts:
+            self._wealth.bet([log / dispersion + more for log, more in zip(logs, own, strict=True)])
+        if pair.stable is not None:
+            rate.take(block.xb, block.nb)
+
+    def _of_probes(self, pair: Pair) -> list[float]:
+        if pair.probes is None or not are_many(pair):
+            return [0.0, 0.0]
+        canary, stable = pair.probes
+        block = Block(canary.total, canary.bad, stable.total, stable.bad)
+        logs = self._beside(block, self._own.value)
+        self._own.take(block.xb, block.nb)
+        return logs
+
+    def _beside(self, block: Block, b: float) -> list[float]:
+        ratio, absolute = self._margin.error_ratio, self._margin.error_absolute
+        worst = min(absolute + ratio * b, _NEVER_AT_ONE)
+        rates = (b, math.sqrt(b * worst))
+        return [log_e(block, a, b, ratio, absolute) for a in rates]
+
+
+class Quick:
+    """A quantile of the latency within acceptance."""
+
+    def __init__(self, question: Question, index: int) -> None:
+        learned, edges, own = question.learned, latency_edges(question), probe_edges(question)
+        self.name = f"latency_p{QUANTILES[index]}"
+        self._learned = learned
+        # The quantile's own bin counts as slow here: where all answers take equally long, nothing
+        # would lie above it, and nothing could be shown to be no more than that.
+        self._edge = edges[index] - 1 if edges else None
+        self._own_edge = own[index] - 1 if own else None
+        self._slack = bins(question.gate.acceptance.latency_ratio)
+        self._tail = 1 - QUANTILES[index] / 100
+        self._dispersion = learned.dispersion_latency[index] if learned else 1.0
+        # How many of stable's requests are slower than T, and than what is just acceptable.
+        self._at, self._beyond = Rate(prior=self._tail), Rate(prior=self._tail / 4)
+        self._own_at, self._own_beyond = Rate(prior=self._tail), Rate(prior=self._tail / 4)
+        self._wealth = Mean(2)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything to compare with."""
+        return self._edge is not None
+
+    @property
+    def wealth(self) -> float:
+        """E : 1 that it is acceptable."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen, *, counts: bool) -> None:
+        """See `Sound.take`."""
+        users, own = self._of_users(seen), self._of_probes(seen)
+        if counts:
+            self._wealth.bet(
+                [log / self._dispersion + more for log, more in zip(users, own, strict=True)]
+            )
+
+    def _of_users(self, seen: Seen) -> list[float]:
+        if self._edge is None:
+            return [0.0, 0.0]
+        control, own, beside = seen.control, seen.canary_slow, seen.stable_slow
+        if control is Control.STABLE:
+            slow = own.above(self._edge + self._slack)
+            block = Block(own.total, slow, beside.total, beside.above(self._edge))
+            logs = _acceptable(block, self._at, self._beyond)
+            self._at.take(block.xb, block.nb)
+            self._beyond.take(beside.above(self._edge + self._slack), block.nb)
+            return logs
+        if control in {Control.PAST, Control.PROBES} and self._learned is not None:
+            slow = own.above(self._edge + LOOSE_BINS)
+            rates = (self._tail / 16, self._tail / 4)
+            return [log_e_alone(own.total, slow, max(a, _FEW), self._tail) for a in rates]
+        return [0.0, 0.0]
+
+    def _of_probes(self, seen: Seen) -> list[float]:
+        if self._own_edge is None or seen.probes_slow is None or not are_many(seen.pair):
+            return [0.0, 0.0]
+        canary, stable = seen.probes_slow
+        slow = canary.above(self._own_edge + self._slack)
+        block = Block(canary.total, slow, stable.total, stable.above(self._own_edge))
+        logs = _acceptable(block, self._own_at, self._own_beyond)
+        self._own_at.take(block.xb, block.nb)
+        self._own_beyond.take(stable.above(self._own_edge + self._slack), block.nb)
+        return logs
+
+
+class WithinLimit:
+    """The absolute limit of latency, where there is nothing else to say that it is quick."""
+
+    name = "latency_limit"
+
+    def __init__(self, question: Question) -> None:
+        limits = question.limits
+        self._edge = latency_bin(limits.latency_ms_max)
+        self._bound = 1 - limits.latency_percentile / 100
+        self._wealth = Mean(2)
+
+    @property
+    def wealth(self) -> float:
+        """E : 1 that it is acceptable."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen, *, counts: bool) -> None:
+        """See `Sound.take`."""
+        total, slow = seen.canary_slow.total, seen.canary_slow.above(self._edge)
+        if counts and total:
+            rates = (self._bound / 16, self._bound / 4)
+            self._wealth.bet([log_e_alone(total, slow, a, self._bound) for a in rates])
+
+
+Test = Sound | Quick | WithinLimit
+
+
+def tests_of(question: Question, pairs: Sequence[Seen]) -> Sequence[Test]:
+    """Return what must hold of the new build at once."""
+    wanted = [i for i, percent in enumerate(QUANTILES) if percent in question.gate.quantiles]
+    quick = [Quick(question, index) for index in wanted]
+    is_compared = question.learned is not None or any(
+        seen.control is Control.STABLE for seen in pairs
+    )
+    if is_compared and all(test.is_known for test in quick):
+        return [Sound(question), *quick]
+    return [Sound(question), WithinLimit(question)]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Evidence that the new build is acceptable, in the current step."""
+
+    course: list[float]  # the smallest wealth after each pair
+    tests: dict[str, float]  # name -> its wealth now
+
+    @property
+    def now(self) -> float:
+        """The smallest wealth: what a step is passed by."""
+        return self.course[-1] if self.course else 1.0
+
+    @property
+    def weakest(self) -> str:
+        """What is least shown."""
+        return min(self.tests, key=lambda name: self.tests[name])
+
+
+def look(question: Question, pairs: Sequence[Seen]) -> Health:
+    """Return the evidence of health after each of the question's *pairs*."""
+    tests = tests_of(question, pairs)
+    since = question.step_since
+    course: list[float] = []
+    for seen in pairs:
+        counts = since is None or seen.pair.start >= since
+        for test in tests:
+            test.take(seen, counts=counts)
+        course.append(min(test.wealth for test in tests))
+    return Health(course=course, tests={test.name: test.wealth for test in tests})
+
+
+def _acceptable(block: Block, at: Rate, beyond: Rate) -> list[float]:
+    b = at.value
+    expected = min(beyond.value, 0.98 * b)
+    return [log_e(block, a, b) for a in (expected, math.sqrt(expected * b))]

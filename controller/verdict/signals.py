@@ -1,0 +1,368 @@
+"""The signals: what may speak against the new build, each as an e-process over the buckets."""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from controller.core.gate import Direction, Learned, LearnedMetric, Margin, Metric, MetricKind
+from controller.verdict.arms import (
+    QUANTILES,
+    Control,
+    Seen,
+    Tail,
+    bins,
+    failing_sessions,
+    failures,
+    is_warm,
+    latency_edges,
+    probe_edges,
+)
+from controller.verdict.buckets import latency_bin
+from controller.verdict.confidence import chernoff_upper
+from controller.verdict.evariable import Block, log_e, log_e_alone
+from controller.verdict.question import Pair, Question
+from controller.verdict.wealth import Rate, Reserve, with_odds, worse_rates
+
+# Where there is no concurrent user of stable the claim is looser: with the usual margins ordinary
+# drift over the day would be blamed on the new build.
+LOOSE: Final = Margin(error_ratio=3.0, error_absolute=0.02, latency_ratio=2.0)
+LOOSE_BINS: Final = bins(LOOSE.latency_ratio)
+LEAST_FAILURES: Final = 3
+LEAST_BUCKETS: Final = 2
+MOST_DISPERSION: Final = 30.0
+_ALTERNATIVES: Final = 9
+_BOUND_ALPHA: Final = 0.02 / 8
+_SLOWER: Final = (1.4, 2.5, 8.0)  # odds of being slow, times these
+_UNKNOWN_TRAFFIC: Final = 3.0  # dispersion where nothing was learned
+_FEWER: Final = (0.02, 0.2, 0.5)  # of the least share that traffic must have
+_MANY_PROBES: Final = 10  # per bucket: enough to be counted like users
+_FEW_PROBES: Final = (0.4, 0.97)
+_FEW_PROBES_MARGIN: Final = 0.05
+_PROBE_PRIOR: Final = 0.01
+
+
+class Process(Protocol):
+    """One signal while the buckets pass by."""
+
+    @property
+    def evidence(self) -> float:
+        """E : 1 against the new build."""
+        ...
+
+    def take(self, seen: Seen) -> None:
+        """Take the next bucket."""
+        ...
+
+
+def past_bound(question: Question) -> float:
+    """Return the error rate that no build may exceed where nothing runs beside it."""
+    limit, learned = question.limits.error_rate_max, question.learned
+    if learned is None or not learned.rows:
+        return _inside(limit)
+    usual = chernoff_upper(learned.failed_rows, learned.rows, _BOUND_ALPHA)
+    return _inside(min(limit, LOOSE.error_ratio * usual + LOOSE.error_absolute))
+
+
+def _inside(rate: float) -> float:
+    return min(max(rate, 1e-5), 0.99)
+
+
+class Errors:
+    """Failed requests, or failing sessions where telemetry knows them."""
+
+    def __init__(self, question: Question, weight: float) -> None:
+        learned = question.learned
+        self._margin = question.gate.tolerance
+        self._learned = learned
+        self._bound = past_bound(question)
+        self._needed = 1.0 / (question.gate.alpha * weight) if weight else 0.0
+        self._wealth = Reserve(_ALTERNATIVES)
+        self._rows = _rate(learned, lambda past: (past.failed_rows, past.rows))
+        self._sessions = _rate(learned, lambda past: (past.failing_sessions, past.sessions))
+        self._probes = Rate(prior=_PROBE_PRIOR)
+        self._failed = 0.0
+        self._buckets = 0
+        self._is_plain = False  # one bucket alone was overwhelming
+
+    @property
+    def evidence(self) -> float:
+        """E : 1; at most 1 until failures came often enough not to be one accident."""
+        often = self._failed >= LEAST_FAILURES and self._buckets >= LEAST_BUCKETS
+        return self._wealth.wealth if often or self._is_plain else min(self._wealth.wealth, 1.0)
+
+    def take(self, seen: Seen) -> None:
+        """See `Process`."""
+        pair, control = seen.pair, seen.control
+        block, rate, dispersion = self._units(pair)
+        logs: list[float] = []
+        if control is Control.STABLE and block.nc > 0:
+            logs = self._against(block, rate.value, self._margin)
+        elif control is Control.PROBES and pair.probes is not None:
+            stable = pair.probes[1]
+            block_of_probes = Block(block.nc, block.xc, stable.total, stable.bad)
+            logs = self._against(block_of_probes, self._probes.value, LOOSE)
+        elif control is Control.PAST and block.nc > 0:
+            rates = worse_rates(self._bound)
+            logs = [log_e_alone(block.nc, block.xc, a, self._bound) for a in rates]
+        if logs:
+            self._wealth.bet(logs, dispersion)
+            self._note(block.xc, logs)
+        if pair.stable is not None:
+            rate.take(block.xb, block.nb)
+        if pair.probes is not None:
+            self._probes.take(pair.probes[1].bad, pair.probes[1].total)
+
+    def _units(self, pair: Pair) -> tuple[Block, Rate, float]:
+        sessions = failing_sessions(pair, self._learned)
+        if sessions is not None and self._learned is not None:
+            return sessions, self._sessions, self._learned.dispersion_sessions
+        dispersion = self._learned.dispersion_errors if self._learned else 1.0
+        return failures(pair), self._rows, dispersion
+
+    @staticmethod
+    def _against(block: Block, b: float, margin: Margin) -> list[float]:
+        ratio, absolute = margin.error_ratio, margin.error_absolute
+        rates = worse_rates(absolute + ratio * b)
+        return [log_e(block, a, b, ratio, absolute) for a in rates]
+
+    def _note(self, failed: float, logs: list[float]) -> None:
+        self._failed += failed
+        self._buckets += failed > 0
+        if failed >= LEAST_FAILURES and not self._is_plain:
+            alone = Reserve(len(logs))
+            alone.bet(logs, MOST_DISPERSION)
+            self._is_plain = alone.wealth >= self._needed
+
+
+class Latency:
+    """Requests slower than a quantile of stable's own."""
+
+    def __init__(self, question: Question, index: int) -> None:
+        learned, edges, own = question.learned, latency_edges(question), probe_edges(question)
+        self._question = question
+        self._edge = edges[index] if edges else None
+        self._own_edge = own[index] if own else None
+        self._slack = bins(question.gate.tolerance.latency_ratio)
+        tail = 1 - QUANTILES[index] / 100
+        self._bound = tail
+        if learned is not None and learned.rows:
+            self._bound = chernoff_upper(round(tail * learned.rows), learned.rows, _BOUND_ALPHA)
+        self._dispersion = learned.dispersion_latency[index] if learned else 1.0
+        self._rate, self._own_rate = Rate(prior=tail), Rate(prior=tail)
+        self._wealth = Reserve(len(_SLOWER))
+
+    @property
+    def evidence(self) -> float:
+        """E : 1 against the new build."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen) -> None:
+        """See `Process`."""
+        users = self._of_users(seen)
+        own = self._of_probes(seen)
+        if is_warm(self._question, seen.pair) and (users or own):
+            nothing = [0.0] * len(_SLOWER)
+            logs = [
+                user / self._dispersion + probe
+                for user, probe in zip(users or nothing, own or nothing, strict=True)
+            ]
+            self._wealth.bet(logs)
+
+    def _of_users(self, seen: Seen) -> list[float]:
+        if self._edge is None:
+            return []
+        control, own, beside = seen.control, seen.canary_slow, seen.stable_slow
+        total = own.total
+        b, logs = self._rate.value, list[float]()
+        if control is Control.STABLE:
+            slow = own.above(self._edge + self._slack)
+            block = Block(total, slow, beside.total, beside.above(self._edge))
+            logs = [log_e(block, with_odds(b, odds), b) for odds in _SLOWER]
+            self._rate.take(block.xb, block.nb)
+        elif control in {Control.PAST, Control.PROBES} and self._question.learned is not None:
+            slow = own.above(self._edge + LOOSE_BINS)
+            bound = _inside(self._bound)
+            logs = [log_e_alone(total, slow, with_odds(bound, odds), bound) for odds in _SLOWER]
+        return logs
+
+    def _of_probes(self, seen: Seen) -> list[float]:
+        """Return the bets on our own requests: of their own, as their mix is another one."""
+        if self._own_edge is None or seen.probes_slow is None or not are_many(seen.pair):
+            return []
+        canary, stable = seen.probes_slow
+        slow = canary.above(self._own_edge + self._slack)
+        block = Block(canary.total, slow, stable.total, stable.above(self._own_edge))
+        b = self._own_rate.value
+        self._own_rate.take(block.xb, block.nb)
+        return [log_e(block, with_odds(b, odds), b) for odds in _SLOWER]
+
+
+class SlowerThanLimit:
+    """Requests slower than the absolute limit, where nothing runs beside the new build."""
+
+    def __init__(self, question: Question) -> None:
+        limits = question.limits
+        self._question = question
+        self._edge = latency_bin(limits.latency_ms_max)
+        self._bound = 1 - limits.latency_percentile / 100
+        self._dispersion = max(question.learned.dispersion_latency) if question.learned else 1.0
+        self._wealth = Reserve(_ALTERNATIVES)
+
+    @property
+    def evidence(self) -> float:
+        """E : 1 against the new build."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen) -> None:
+        """See `Process`."""
+        if seen.control not in {Control.PAST, Control.PROBES}:
+            return
+        if not is_warm(self._question, seen.pair):
+            return
+        total, slow = seen.canary_slow.total, seen.canary_slow.above(self._edge)
+        if total:
+            rates = worse_rates(self._bound)
+            logs = [log_e_alone(total, slow, a, self._bound) for a in rates]
+            self._wealth.bet(logs, self._dispersion)
+
+
+class Silence:
+    """Traffic that should reach the new build and does not show in telemetry.
+
+    It is compared with the smallest share that was configured so far: cookies pin users, so that
+    what a build has lags behind a share that was raised.
+    """
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._share = 1.0
+        learned = question.learned
+        self._dispersion = learned.dispersion_traffic if learned else _UNKNOWN_TRAFFIC
+        self._wealth = Reserve(len(_FEWER))
+
+    @property
+    def evidence(self) -> float:
+        """E : 1 against the new build."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen) -> None:
+        """See `Process`."""
+        pair = seen.pair
+        if pair.stable is None or not 0 < pair.share < 1:
+            return
+        self._share = min(self._share, pair.share)
+        if not is_warm(self._question, pair):
+            return
+        least = self._question.gate.silence_share * self._share
+        block = _traffic(pair)
+        logs = [
+            log_e_alone(block.nc + block.nb, block.nc, fewer * least, least) for fewer in _FEWER
+        ]
+        self._wealth.bet(logs, self._dispersion)
+
+
+def _traffic(pair: Pair) -> Block:
+    """Return both arms' traffic: in the proportion of requests, in the number of rows.
+
+    Sampling may differ between the arms, so rows do not show the share; but a row is one piece of
+    evidence, whatever it stands for.
+    """
+    if pair.stable is None:
+        return Block(pair.canary.rows, 0, 0, 0)
+    requests = pair.canary.requests + pair.stable.requests
+    rows = pair.canary.rows + pair.stable.rows
+    scale = rows / requests if requests else 0.0
+    return Block(pair.canary.requests * scale, 0, pair.stable.requests * scale, 0)
+
+
+class Probes:
+    """Requests of our own to both builds at the same time."""
+
+    def __init__(self, question: Question) -> None:
+        self._margin = question.gate.tolerance
+        self._rate = Rate(prior=_PROBE_PRIOR)
+        self._few, self._many = Reserve(len(_FEW_PROBES)), Reserve(_ALTERNATIVES)
+
+    @property
+    def evidence(self) -> float:
+        """E : 1 against the new build: of few and of many per bucket, half and half."""
+        return (self._few.wealth + self._many.wealth) / 2
+
+    def take(self, seen: Seen) -> None:
+        """See `Process`."""
+        pair = seen.pair
+        if pair.probes is None:
+            return
+        canary, stable = pair.probes
+        block, b = Block(canary.total, canary.bad, stable.total, stable.bad), self._rate.value
+        if are_many(pair):
+            ratio, absolute = self._margin.error_ratio, self._margin.error_absolute
+            rates = worse_rates(absolute + ratio * b)
+            self._many.bet([log_e(block, a, b, ratio, absolute) for a in rates])
+        else:
+            margin = _FEW_PROBES_MARGIN
+            bets = [max(a, 1.2 * (margin + b)) for a in _FEW_PROBES]
+            self._few.bet([log_e(block, min(a, 0.999), b, 1.0, margin) for a in bets])
+        self._rate.take(block.xb, block.nb)
+
+
+class Measured:
+    """A metric beyond requests, by a query of its own."""
+
+    def __init__(self, question: Question, metric: Metric) -> None:
+        past = _learned_metric(question, metric.name)
+        self._metric = metric
+        self._edge = past.edge if past else None
+        self._dispersion = past.dispersion if past else 1.0
+        self._rate = Rate(past.bad, past.total) if past else Rate()
+        self._wealth = Reserve(_ALTERNATIVES)
+
+    @property
+    def evidence(self) -> float:
+        """E : 1 against the new build."""
+        return self._wealth.wealth
+
+    def take(self, seen: Seen) -> None:
+        """See `Process`."""
+        block = metric_block(self._metric, self._edge, seen.pair)
+        if block is None:
+            return
+        ratio, absolute = self._metric.ratio, self._metric.absolute
+        b = min(self._rate.value, 0.98 / ratio - absolute)
+        rates = worse_rates(absolute + ratio * b)
+        self._wealth.bet([log_e(block, a, b, ratio, absolute) for a in rates], self._dispersion)
+        self._rate.take(block.xb, block.nb)
+
+
+def metric_block(metric: Metric, edge: int | None, pair: Pair) -> Block | None:
+    """Return the counts of *metric* in both arms; None where it said nothing."""
+    found = pair.metrics.get(metric.name)
+    if found is None:
+        return None
+    canary, stable = found
+    if metric.kind is MetricKind.COUNTS:
+        return Block(canary.total, canary.bad, stable.total, stable.bad)
+    if edge is None:
+        return None
+    high = metric.direction is Direction.HIGHER_IS_WORSE
+    counts: list[int] = []
+    for tail in (Tail(canary.histogram), Tail(stable.histogram)):
+        bad = tail.above(edge) if high else tail.total - tail.above(edge - 1)
+        counts += [tail.total, bad]
+    return Block(*counts)
+
+
+def _learned_metric(question: Question, name: str) -> LearnedMetric | None:
+    past = question.learned.metrics if question.learned else ()
+    return next((metric for metric in past if metric.name == name), None)
+
+
+def are_many(pair: Pair) -> bool:
+    """Whether there are requests of our own enough to count like users."""
+    return pair.probes is not None and min(p.total for p in pair.probes) >= _MANY_PROBES
+
+
+def _rate(
+    learned: Learned | None, counts: Callable[[Learned], tuple[int | None, int | None]]
+) -> Rate:
+    events, trials = counts(learned) if learned else (0, 0)
+    return Rate(events or 0, trials or 0)
