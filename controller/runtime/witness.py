@@ -16,7 +16,6 @@ from controller.verdict.judge import judge
 from controller.verdict.platform import PlatformEvidence
 from controller.verdict.question import Judgement, Pair, Phase, Question
 
-
 _MOST_PAIRS: Final = 240  # an hour of them: a build that is held for long costs no more and more
 
 

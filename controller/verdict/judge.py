@@ -64,18 +64,18 @@ def _decide(
 ) -> tuple[Label, str]:
     counted = _broken_on_platform(q, is_stable=False)
     same = _broken_on_platform(q, is_stable=True)
-    if blamed := _blamed(q, evidence):
-        if same and evidence.stable is None:  # nothing but the past was there to compare with
-            return Label.AMBIENT_INCIDENT, f"the stable build suffers too ({same}; new: {blamed})"
-        return Label.REGRESSED, f"{blamed}{weakness(q)}"
-    if counted and not same:
-        return Label.REGRESSED, f"{counted}{weakness(q)}"
+    blamed = _blamed(q, evidence)
+    # Platform metrics excuse what nothing but the past was there to compare with.
+    excused = bool(same) and (not blamed or evidence.stable is None)
+    if (blamed or counted) and not excused:
+        return Label.REGRESSED, f"{blamed or counted}{weakness(q)}"
     if q.provider_silence > q.provider_grace:
         told = f": {q.provider_error}" if q.provider_error else ""
         seconds = q.provider_silence.total_seconds()
         return Label.PROVIDER_UNAVAILABLE, f"no telemetry answer for {seconds:.0f} s{told}"
-    if counted and same:
-        return Label.AMBIENT_INCIDENT, f"the stable build suffers too ({same}; new: {counted})"
+    if blamed or counted:
+        said = f"the stable build suffers too ({same}; new: {blamed or counted})"
+        return Label.AMBIENT_INCIDENT, said
     if suffering := surroundings.suffering(q):
         return Label.AMBIENT_INCIDENT, f"the stable build suffers: {suffering}"
     return _without_blame(q, evidence, health, canary, stable)

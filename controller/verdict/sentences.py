@@ -107,9 +107,9 @@ def effect_of(
     if stable is not None and stable.rows:
         rates = f"{rates}, stable {percent(stable.error_rate)}"
         for which in (50, 99):
-            own, its = canary.percentile(which), stable.percentile(which)
-            if own and its:
-                rates = f"{rates}; p{which} {own / its:.2f}x"
+            ours, its = canary.percentile(which), stable.percentile(which)
+            if ours and its:
+                rates = f"{rates}; p{which} {ours / its:.2f}x"
     return f"{shown}: {rates}; evidence against it {ratio(evidence.now)}"
 
 
