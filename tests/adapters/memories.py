@@ -29,7 +29,7 @@ from controller.core.model import (
 )
 from controller.core.plan import AppId, Percent, Routing, SlotName, split
 from controller.ports import StoredBucket, Watching, WorkspaceWatch
-from controller.verdict.buckets import Bucket
+from controller.verdict.buckets import Bucket, Counts
 from tests.core import build
 
 T0 = build.T0
@@ -56,8 +56,25 @@ _BUCKETS = st.builds(
     failed=_COUNTS,
     failures=st.dictionaries(_TEXT, _COUNTS, max_size=4),
     latency=st.dictionaries(st.integers(-40, 400), _COUNTS, max_size=8),
+    latency_rows=st.none() | st.dictionaries(st.integers(-40, 400), _COUNTS, max_size=8),
     failing_sessions=st.none() | _COUNTS,
     sessions=st.none() | _COUNTS,
+)
+
+_COUNTED = st.builds(
+    Counts,
+    total=_COUNTS,
+    bad=_COUNTS,
+    histogram=st.dictionaries(st.integers(-400, 4000), _COUNTS, max_size=8),
+)
+_BOTH = st.tuples(_COUNTED, _COUNTED)
+_STORED = st.builds(
+    StoredBucket,
+    start=_TIMES,
+    canary=_BUCKETS,
+    stable=st.none() | _BUCKETS,
+    probes=st.none() | _BOTH,
+    metrics=st.dictionaries(_TEXT, _BOTH, max_size=3),
 )
 
 
@@ -81,7 +98,7 @@ ANYTHING: dict[type[Any], st.SearchStrategy[Any]] = {
     AppState: _builds(AppState),
     Rollout: _builds(Rollout),
     Record: RECORDS,
-    StoredBucket: _builds(StoredBucket),
+    StoredBucket: _STORED,
     WorkspaceWatch: _builds(WorkspaceWatch),
 }
 

@@ -28,7 +28,7 @@ from controller.core.errors import ConflictError, TransientError
 from controller.core.model import AppState, Record, Rollout, RolloutId, State
 from controller.core.plan import AppId
 from controller.ports import Loaded, StoredBucket
-from controller.verdict.buckets import Bucket
+from controller.verdict.buckets import Bucket, Counts
 from sandbox.storage import Storage
 from sandbox.tls import Authority, create_authority
 from tests.adapters import memories
@@ -324,8 +324,14 @@ async def test_an_hour_of_wide_histograms_fits(store: Store, app: AppId) -> None
     series: list[StoredBucket] = []
     for n in range(240):
         start = T0 + timedelta(seconds=15 * n)
-        arm = replace(memories.bucket(start), latency=wide)
-        series.append(StoredBucket(start=start, canary=arm, stable=arm))
+        arm = replace(memories.bucket(start), latency=wide, latency_rows=wide)
+        counted = Counts(total=10**9, bad=1, histogram=wide)
+        metrics = {f"metric-{m}": (counted, counted) for m in range(5)}
+        series.append(
+            StoredBucket(
+                start=start, canary=arm, stable=arm, probes=(counted, counted), metrics=metrics
+            )
+        )
     await store.put(app, name, series)
 
     assert list(await store.buckets(app, name)) == series

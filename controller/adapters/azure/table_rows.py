@@ -1,7 +1,7 @@
 """How the state table's rows are written and read."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from azure.core import MatchConditions
@@ -17,6 +17,8 @@ Entity = dict[str, Any]
 Operation = tuple[Any, ...]
 
 _CHUNK: Final = 30_000  # ASCII characters; a property holds 64 KiB of UTF-16
+TRANSACTION: Final = 100  # operations, Azure's limit
+_MOST_CHARACTERS: Final = 3_000_000  # of its rows' payloads, of 4 MiB altogether
 
 
 def make_row(partition: str, key: str, value: T, kind: type[T]) -> Entity:
@@ -37,6 +39,21 @@ def read_payload(row: Entity, kind: type[T]) -> T:
 def payload_text(row: Entity) -> str:
     """Return the stored form of a row's value."""
     return "".join(row[name] for name in sorted(row) if name.startswith("payload"))
+
+
+def transactions(rows: Iterable[Entity]) -> Iterator[list[Entity]]:
+    """Yield *rows* in pieces that a transaction can take, by their number and by their size."""
+    piece: list[Entity] = []
+    size = 0
+    for row in rows:
+        added = len(payload_text(row))
+        if piece and (len(piece) == TRANSACTION or size + added > _MOST_CHARACTERS):
+            yield piece
+            piece, size = [], 0
+        piece.append(row)
+        size += added
+    if piece:
+        yield piece
 
 
 def event_key(sequence: int) -> str:

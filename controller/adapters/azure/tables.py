@@ -23,6 +23,7 @@ from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient
 
 from controller.adapters.azure.table_rows import (
+    TRANSACTION,
     Entity,
     audit_rows,
     bucket_key,
@@ -35,6 +36,7 @@ from controller.adapters.azure.table_rows import (
     rollout_row,
     seen_key,
     sequence_of,
+    transactions,
     upsert,
 )
 from controller.core.audit import GENESIS, first_break
@@ -49,7 +51,6 @@ _PATIENCE: Final[Mapping[str, Any]] = {
     "connection_timeout": 5,
     "read_timeout": 20,
 }
-_TRANSACTION: Final = 100  # operations, Azure's limit
 _GONE: Final = 404
 _CONFLICTS: Final = frozenset({409, 412})
 _DENIED: Final = frozenset({401, 403})
@@ -129,7 +130,7 @@ class TablesStore:
             "under_way": state.active is not None,
         }
         operations = [guarded(head, loaded.etag), *(upsert(row) for row in rows)]
-        if len(operations) > _TRANSACTION:
+        if len(operations) > TRANSACTION:
             raise AssertionError(f"{len(operations)} rows in one transaction of app {state.app}")
         async with self._translated(f"app {state.app}"):
             if loaded.etag is None:  # before its head: an index row alone does no harm
@@ -207,8 +208,8 @@ class TablesStore:
     async def put(self, app: AppId, rollout: str, buckets: Sequence[StoredBucket]) -> None:
         """See `BucketStore.put`."""
         rows = [make_row(app, bucket_key(rollout, b), b, StoredBucket) for b in buckets]
-        for start in range(0, len(rows), _TRANSACTION):
-            batch = [upsert(row) for row in rows[start : start + _TRANSACTION]]
+        for some in transactions(rows):
+            batch = [upsert(row) for row in some]
             async with self._translated(f"buckets of rollout {rollout}"):
                 await self._client.submit_transaction(batch)
 
@@ -276,8 +277,8 @@ class TablesStore:
                     break
                 if not key.startswith(kept):
                     chosen.append(key)
-        for start in range(0, len(chosen), _TRANSACTION):
-            batch = chosen[start : start + _TRANSACTION]
+        for start in range(0, len(chosen), TRANSACTION):
+            batch = chosen[start : start + TRANSACTION]
             operations = [("delete", {"PartitionKey": app, "RowKey": key}) for key in batch]
             try:
                 async with self._translated(f"old rows of app {app}"):
