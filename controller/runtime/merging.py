@@ -7,6 +7,7 @@ from datetime import datetime
 from controller.core.telemetry import Mark
 from controller.ports import Observation
 from controller.verdict.buckets import Bucket, total
+from controller.verdict.histogram import added, rows_apart
 
 
 def merged(seen: Sequence[Observation]) -> Observation:
@@ -45,6 +46,7 @@ def _sum(start: datetime, buckets: Sequence[Bucket]) -> Bucket:
         failed=sums.failed,
         failures=sums.failures,
         latency=sums.latency,
+        latency_rows=rows_apart(sums.latency, added(b.slow_rows for b in buckets)),
         sessions=_sessions(b.sessions for b in buckets),
         failing_sessions=_sessions(b.failing_sessions for b in buckets),
     )

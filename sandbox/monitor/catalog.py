@@ -12,17 +12,9 @@ from sandbox.monitor.schema import TABLES
 
 _SUCCESS: Final = """CASE WHEN "Success" THEN 'True' WHEN NOT "Success" THEN 'False' ELSE '' END"""
 
-# Classic name -> what it is in AppRequests, and its type.
-_CLASSIC_REQUESTS: Final[Mapping[str, tuple[str, str]]] = {
+# Classic name -> what it is in the table that stands behind it, and its type.
+_COMMON: Final[Mapping[str, tuple[str, str]]] = {
     "timestamp": ('"TimeGenerated"', "datetime"),
-    "id": ('"Id"', "string"),
-    "source": ('"Source"', "string"),
-    "name": ('"Name"', "string"),
-    "url": ('"Url"', "string"),
-    "success": (_SUCCESS, "string"),  # a text there
-    "resultCode": ('"ResultCode"', "string"),
-    "duration": ('"DurationMs"', "real"),
-    "performanceBucket": ('"PerformanceBucket"', "string"),
     "customDimensions": ('"Properties"', "dynamic"),
     "customMeasurements": ('"Measurements"', "dynamic"),
     "operation_Name": ('"OperationName"', "string"),
@@ -38,10 +30,45 @@ _CLASSIC_REQUESTS: Final[Mapping[str, tuple[str, str]]] = {
     "sdkVersion": ('"SDKVersion"', "string"),
     "itemCount": ('"ItemCount"', "int"),
 }
-CLASSIC_TABLES: Final = {
-    "requests": {name: kind for name, (_, kind) in _CLASSIC_REQUESTS.items()},
+_TIMED: Final[Mapping[str, tuple[str, str]]] = {
+    "id": ('"Id"', "string"),
+    "name": ('"Name"', "string"),
+    "success": (_SUCCESS, "string"),  # a text there
+    "resultCode": ('"ResultCode"', "string"),
+    "duration": ('"DurationMs"', "real"),
+    "performanceBucket": ('"PerformanceBucket"', "string"),
 }
-_STORED_AS: Final = {"requests": "AppRequests"}
+_CLASSIC: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "requests": {
+        **_COMMON,
+        **_TIMED,
+        "source": ('"Source"', "string"),
+        "url": ('"Url"', "string"),
+    },
+    "dependencies": {
+        **_COMMON,
+        **_TIMED,
+        "target": ('"Target"', "string"),
+        "type": ('"DependencyType"', "string"),
+        "data": ('"Data"', "string"),
+    },
+    "exceptions": {
+        **_COMMON,
+        "problemId": ('"ProblemId"', "string"),
+        "type": ('"ExceptionType"', "string"),
+        "outerMessage": ('"OuterMessage"', "string"),
+        "severityLevel": ('"SeverityLevel"', "int"),
+    },
+}
+CLASSIC_TABLES: Final = {
+    table: {name: kind for name, (_, kind) in columns.items()}
+    for table, columns in _CLASSIC.items()
+}
+_STORED_AS: Final = {
+    "requests": "AppRequests",
+    "dependencies": "AppDependencies",
+    "exceptions": "AppExceptions",
+}
 _IF_EXISTS: Final = re.compile(
     r'column_ifexists\s*\(\s*"(?P<name>[^"]+)"\s*,\s*'
     r"(?P<other>(?:(?!column_ifexists)[^()]|\([^()]*\))*?)\s*\)"
@@ -86,6 +113,9 @@ def workspace(renamed: Mapping[str, str]) -> Catalog:
 
 CLASSIC: Final = Catalog(
     "classic",
-    {"requests": {name: sql for name, (sql, _) in _CLASSIC_REQUESTS.items()}},
+    {
+        table: {name: sql for name, (sql, _) in columns.items()}
+        for table, columns in _CLASSIC.items()
+    },
     elsewhere=frozenset(TABLES),
 )

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import duckdb
 import duckdb_kql
 
+from sandbox.monitor.functions import add_functions
 from sandbox.monitor.kql import INGESTED, Kql, Scope
 from sandbox.monitor.results import Answer
 from sandbox.monitor.schema import TABLES
@@ -110,6 +111,7 @@ class Store:
 
     def _open(self) -> None:
         # One thread: planning dominates, and the machine is shared with everything else.
+        add_functions()
         connection = duckdb_kql.connect(config={"threads": 1})
         connection.execute("CREATE SCHEMA logs")
         for table, columns in TABLES.items():

@@ -268,7 +268,7 @@ async def test_a_query_that_is_refused_can_never_answer(
     sandbox: SandboxStand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mistake of ours, or a workspace without the table."""
-    monkeypatch.setattr("controller.adapters.azure.monitor._text", lambda _: "Nonsense | take 1")
+    monkeypatch.setattr("controller.adapters.azure.kql_text.text", lambda _: "Nonsense | take 1")
 
     with pytest.raises(QueryInvalidError):
         await observe(sandbox.telemetry)

@@ -42,7 +42,19 @@ def declared(text: str, word: str) -> list[tuple[str, str]]:
 
 
 # Which query a parameter that is a table may be.
-TABLES_OF = {"Arrived": ("requests", "requests_classic"), "Named": ("by_version", "by_any")}
+TABLES_OF = {
+    "Arrived": (
+        "requests",
+        "requests_classic",
+        "calls",
+        "calls_classic",
+        "requests_and_thrown",
+    ),
+    "Named": ("by_version", "by_any"),
+    "Judged": ("judged",),
+    "Requests": ("requests", "requests_classic"),
+    "Thrown": ("thrown", "thrown_classic"),
+}
 
 
 def with_parameters(

@@ -14,9 +14,9 @@ from controller.verdict.buckets import latency_bin
 from tests.sandbox.monitor_kit import OTHER, WORKSPACE, World, running
 
 QUERIES = Path(__file__).resolve().parents[2] / "controller/adapters/azure/queries"
-ARRIVED, NAMED, QUERY = (
+ARRIVED, NAMED, JUDGED, QUERY = (
     (QUERIES / f"{name}.kql").read_text(encoding="utf-8")
-    for name in ("requests", "by_version", "releases")
+    for name in ("requests", "by_version", "judged", "releases")
 )
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SIZE = timedelta(seconds=15)
@@ -70,7 +70,8 @@ async def observe(
         "BucketSize": f"time({size})",
     }
     head = "".join(f"let {name} = {value};\n" for name, value in lets.items())
-    head += as_table("Arrived", ARRIVED) + as_table("Named", NAMED)
+    for name, text in (("Arrived", ARRIVED), ("Named", NAMED), ("Judged", JUDGED)):
+        head += as_table(name, text)
     answer = await world.client.query_workspace(WORKSPACE, head + QUERY, timespan=None)
     assert isinstance(answer, LogsQueryResult)
     (table,) = answer.tables
