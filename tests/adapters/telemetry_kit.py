@@ -1,16 +1,24 @@
 """Two stands for what `Telemetry` keeps: the memory twin, and Log Analytics on the sandbox."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from controller.adapters.azure.credentials import connection_options
 from controller.adapters.azure.monitor import LogAnalytics
-from controller.adapters.memory.telemetry import MemoryTelemetry, ReportedRequest
+from controller.adapters.memory.telemetry import (
+    MemoryTelemetry,
+    Reported,
+    ReportedCall,
+    ReportedException,
+    ReportedRequest,
+)
 from controller.adapters.memory.world import THROTTLED_FOR, Fault
+from controller.core.gate import Metric, MetricKind
 from controller.core.telemetry import Mark
-from controller.ports import Observation, Telemetry
-from controller.verdict.buckets import Bucket
+from controller.ports import BuildHistory, Measurement, Observation, Telemetry
+from controller.verdict.buckets import Bucket, Counts
 from sandbox.monitor import Monitor
 from sandbox.tls import Authority
 from tests.adapters.stands import Credential
@@ -25,18 +33,25 @@ PROBE = "GET /health/ready"
 ME = "controller"
 
 
+Answered = Mapping[str, object]  # one row of an answer
+
+
 class Stand(Protocol):
     """What the suite needs beside the port under test."""
 
     @property
     def telemetry(self) -> Telemetry: ...
 
-    async def report(self, *rows: ReportedRequest) -> None:
+    async def report(self, *rows: Reported) -> None:
         """Let rows become visible, each at its time."""
         ...
 
     def strike(self, fault: Fault) -> None:
         """Let the next query meet *fault*; a lost response is a partial one."""
+        ...
+
+    def saying(self, rows: Sequence[Answered]) -> str:
+        """Return a metric's query that answers with *rows*."""
         ...
 
 
@@ -46,11 +61,25 @@ class MemoryStand:
     def __init__(self) -> None:
         self.telemetry = MemoryTelemetry()
 
-    async def report(self, *rows: ReportedRequest) -> None:
+    async def report(self, *rows: Reported) -> None:
         self.telemetry.report(WORKSPACE, *rows)
 
     def strike(self, fault: Fault) -> None:
-        self.telemetry.weather.script("observe", fault)
+        struck = [fault]
+
+        def forecast(_: str) -> Fault | None:
+            return struck.pop() if struck else None
+
+        self.telemetry.weather.forecast = forecast
+
+    def saying(self, rows: Sequence[Answered]) -> str:
+        text = f"script {len(self.telemetry.scripts)}"
+
+        def script(*_: object) -> Sequence[Answered]:
+            return rows
+
+        self.telemetry.scripts[text] = script
+        return text
 
 
 class SandboxStand:
@@ -60,24 +89,10 @@ class SandboxStand:
         self.monitor = monitor
         self.telemetry = adapter(monitor.query_url, authority)
 
-    async def report(self, *rows: ReportedRequest) -> None:
+    async def report(self, *rows: Reported) -> None:
         for row in rows:
-            columns = {
-                "AppVersion": row.release,
-                "AppRoleName": row.role,
-                "AppRoleInstance": row.instance,
-                "Id": row.id,
-                "TimeGenerated": row.generated or row.ingested,
-                "Name": row.operation,
-                "OperationName": row.operation,
-                "ResultCode": row.code,
-                "Success": row.success,
-                "DurationMs": row.milliseconds,
-                "ItemCount": row.count,
-                "SessionId": row.session,
-                "SyntheticSource": row.synthetic,
-            }
-            await self.monitor.insert(WORKSPACE, "AppRequests", [columns], ingested_at=row.ingested)
+            table, columns = _stored(row)
+            await self.monitor.insert(WORKSPACE, table, [columns], ingested_at=row.ingested)
 
     def strike(self, fault: Fault) -> None:
         faults = self.monitor.faults
@@ -89,6 +104,52 @@ class SandboxStand:
             self.monitor.denied.add(ME)
         else:
             faults.fail_queries(503)
+
+    def saying(self, rows: Sequence[Answered]) -> str:
+        prints = [
+            "print " + ", ".join(f"{name} = {_literal(value)}" for name, value in row.items())
+            for row in rows
+        ]
+        return f"union {', '.join(f'({one})' for one in prints)}"
+
+
+def _stored(row: Reported) -> tuple[str, Mapping[str, object]]:
+    columns: dict[str, object] = {
+        "AppVersion": row.release,
+        "AppRoleName": row.role,
+        "AppRoleInstance": row.instance,
+        "TimeGenerated": row.generated or row.ingested,
+        "OperationName": row.operation,
+        "OperationId": row.operation_id,
+        "SyntheticSource": row.synthetic,
+    }
+    if isinstance(row, ReportedException):
+        return "AppExceptions", columns
+    columns |= {"Id": row.id, "Name": row.operation}
+    if isinstance(row, ReportedCall):
+        return "AppDependencies", columns | {"Success": row.success, "DependencyType": row.kind}
+    assert isinstance(row, ReportedRequest)
+    return "AppRequests", columns | {
+        "ResultCode": row.code,
+        "Success": row.success,
+        "DurationMs": row.milliseconds,
+        "ItemCount": row.count,
+        "SessionId": row.session,
+        "UserId": row.user,
+    }
+
+
+def _literal(value: object) -> str:
+    """Return *value* in KQL."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, datetime):
+        return f"datetime({value.isoformat()})"
+    if isinstance(value, float):
+        return f"real({'nan' if math.isnan(value) else value})"
+    return "long(null)" if value is None else f"long({value})"
 
 
 def adapter(url: str, authority: Authority, **options: Any) -> LogAnalytics:
@@ -125,6 +186,59 @@ async def observe(
         until=at(until),
         bucket=SIZE,
     )
+
+
+def call(seconds: float = 1, release: str = BLUE, **more: Any) -> ReportedCall:
+    return ReportedCall(release=release, ingested=at(seconds), **more)
+
+
+def thrown(seconds: float = 1, release: str = BLUE, **more: Any) -> ReportedException:
+    return ReportedException(release=release, ingested=at(seconds), **more)
+
+
+async def history(
+    telemetry: Telemetry,
+    *,
+    build: str | Mark = BLUE,
+    since: float = 0,
+    until: float = 60,
+    workspace: str = WORKSPACE,
+    probes: Sequence[str] = (PROBE,),
+) -> BuildHistory:
+    return await telemetry.history(
+        workspace,
+        build=Mark(name=build) if isinstance(build, str) else build,
+        probe_operations=probes,
+        since=at(since),
+        until=at(until),
+        bucket=SIZE,
+    )
+
+
+async def measure(
+    telemetry: Telemetry,
+    query: str,
+    *,
+    kind: MetricKind = MetricKind.COUNTS,
+    builds: Sequence[str | Mark] = RELEASES,
+    since: float = 0,
+    until: float = 60,
+    workspace: str = WORKSPACE,
+) -> Measurement:
+    return await telemetry.measure(
+        workspace,
+        Metric(name="the-metric", query=query, kind=kind),
+        builds=[Mark(name=b) if isinstance(b, str) else b for b in builds],
+        since=at(since),
+        until=at(until),
+        bucket=SIZE,
+    )
+
+
+def counted(measurement: Measurement, build: str | Mark = BLUE) -> list[tuple[float, Counts]]:
+    """Return the buckets of *build*, by their second."""
+    mark = Mark(name=build) if isinstance(build, str) else build
+    return [((start - T0).total_seconds(), c) for start, c in measurement.buckets.get(mark, ())]
 
 
 def only(observation: Observation, build: str | Mark = BLUE) -> Bucket:

@@ -95,17 +95,73 @@ async def test_every_query_is_valid_and_returns_what_it_declares(
     assert result.columns == declared(text, "result")
 
 
+ARRIVED = {
+    "releases": ("requests", "requests_classic"),
+    "latencies": ("requests", "requests_classic"),
+    "history": ("requests", "requests_classic"),
+    "dependencies": ("calls", "calls_classic"),
+    "exceptions": ("requests_and_thrown",),
+}
+VARIANTS = [
+    (name, arrived, named, is_classic)
+    for name, tables in ARRIVED.items()
+    for arrived, named, is_classic in product(tables, TABLES_OF["Named"], (False, True))
+    if is_classic == arrived.endswith("_classic") or name == "exceptions"
+]
+
+
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("chosen", [*product(*TABLES_OF.values())], ids="-".join)
-async def test_the_query_for_builds_is_valid_in_every_variant(
-    checker: KqlChecker, chosen: tuple[str, ...]
+@pytest.mark.parametrize(
+    "variant", VARIANTS, ids=lambda v: "-".join([*v[:3], *(["classic"] if v[3] else [])])
+)
+async def test_the_queries_for_builds_are_valid_in_every_variant(
+    checker: KqlChecker, variant: tuple[str, str, str, bool]
 ) -> None:
     """A workspace's rows or a component's classic ones, told apart by version or otherwise."""
-    tables = dict(zip(TABLES_OF, chosen, strict=True))
-    result = await checker.check(with_parameters(QUERIES["releases"], tables))
+    name, arrived, named, is_classic = variant
+    ending = "_classic" if is_classic else ""
+    tables = {
+        "Arrived": arrived,
+        "Named": named,
+        "Judged": "judged",
+        "Requests": f"requests{ending}",
+        "Thrown": f"thrown{ending}",
+    }
+    result = await checker.check(with_parameters(QUERIES[name], tables))
 
     assert result.errors == []
-    assert result.columns == declared(QUERIES["releases"], "result")
+    assert result.columns == declared(QUERIES[name], "result")
+
+
+EXAMPLES = {
+    path.stem: path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs/examples/metrics").glob("*.kql"))
+}
+OF_KIND = {
+    "counts": [("Build", "string"), ("Bucket", "datetime"), ("Total", "long"), ("Bad", "long")],
+    "histogram": [("Build", "string"), ("Bucket", "datetime"), ("Bin", "long"), ("Total", "long")],
+}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES)
+async def test_the_examples_of_metrics_are_valid_and_return_what_their_kind_asks(
+    checker: KqlChecker, text: str
+) -> None:
+    """Below the parameters that Slipway puts in front of every metric's query."""
+    kinds = {"From": "datetime", "To": "datetime", "Since": "datetime", "BucketSize": "timespan"}
+    lets = [f"let {name} = {SAMPLES[kind]};" for name, kind in kinds.items()]
+    result = await checker.check("\n".join([*lets, 'let Builds = dynamic(["version|a"]);', text]))
+
+    assert result.diagnostics == []
+    (kind,) = re.findall(r"^// kind: (\w+)", text)
+    assert sorted(result.columns) == sorted(OF_KIND[kind])
+
+
+def test_there_is_an_example_of_each_kind() -> None:
+    kinds = {re.findall(r"^// kind: (\w+)", text)[0] for text in EXAMPLES.values()}
+
+    assert kinds == set(OF_KIND)
 
 
 @pytest.mark.parametrize("names", [*TABLES_OF.values()], ids=[*TABLES_OF])
