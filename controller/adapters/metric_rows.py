@@ -15,6 +15,7 @@ from controller.core.telemetry import Mark
 from controller.ports import Measurement
 from controller.verdict.buckets import Counts
 
+OWN_METRICS: Final = frozenset({"dependencies", "exceptions"})  # queries by name
 COLUMNS: Final[Mapping[MetricKind, tuple[str, ...]]] = {
     MetricKind.COUNTS: ("Build", "Bucket", "Total", "Bad"),
     MetricKind.HISTOGRAM: ("Build", "Bucket", "Bin", "Total"),
@@ -56,7 +57,7 @@ def measurement(
         cells = [_cell(metric.kind, row, builds, grid) for row in rows]
         return Measurement(buckets=_buckets(cells), query=query)
     except _OddError as odd:
-        raise invalid(metric, f"The query of metric {metric.name!r} {odd}.") from odd
+        raise _invalid(metric, f"The query of metric {metric.name!r} {odd}.") from odd
 
 
 def build_key(mark: Mark) -> str:
@@ -64,8 +65,28 @@ def build_key(mark: Mark) -> str:
     return "|".join((str(mark.by.value), mark.name, *([mark.role] if mark.role else [])))
 
 
-def invalid(metric: Metric, what: str) -> QueryInvalidError:
-    """Return the error that blames the metric's query."""
+def demand_counts(metric: Metric) -> None:
+    """Refuse a histogram of one of our own metrics.
+
+    Raises:
+        QueryInvalidError: it asks for one.
+    """
+    if metric.query in OWN_METRICS and metric.kind is not MetricKind.COUNTS:
+        raise QueryInvalidError(
+            f"Metric {metric.name!r}: {metric.query} counts; it has no histogram.",
+            fix="Set its kind to counts.",
+        )
+
+
+def refused(metric: Metric, error: QueryInvalidError) -> QueryInvalidError:
+    """Return what *error* means for a metric: a query of ours is right, so the source is wrong."""
+    what = f"Metric {metric.name!r}: {error.what}"
+    if metric.query in OWN_METRICS:
+        return QueryInvalidError(what, fix=error.fix)
+    return _invalid(metric, what)
+
+
+def _invalid(metric: Metric, what: str) -> QueryInvalidError:
     wanted = ", ".join(COLUMNS[metric.kind])
     return QueryInvalidError(
         what, fix=f"Correct its query: it must return {wanted}, as described for {metric.kind}."

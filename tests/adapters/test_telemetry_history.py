@@ -172,6 +172,15 @@ async def test_edges_are_the_bins_of_the_quantiles_of_rows(stand: Stand) -> None
         assert sum(c.slow[place] for c in past.cells) == sum(b > edge for b in bins)
 
 
+async def test_edges_may_be_below_a_millisecond(stand: Stand) -> None:
+    """Their bins are negative."""
+    await stand.report(*(row(1, milliseconds=ms) for ms in (0.2, 0.2, 0.2, 0.5)))
+    past = await history(stand.telemetry)
+
+    assert past.edges == (latency_bin(0.2), latency_bin(0.5), latency_bin(0.5))
+    assert [c.slow for c in past.cells] == [(1, 0, 0)]
+
+
 @pytest.mark.parametrize(("named", "by_session"), [(5, True), (4, False)])
 async def test_half_of_the_rows_must_name_a_session(
     stand: Stand, *, named: int, by_session: bool

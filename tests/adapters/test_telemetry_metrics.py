@@ -312,6 +312,20 @@ async def test_an_odd_answer_is_none_and_says_what_is_odd(
     assert "Build, Bucket" in caught.value.fix
 
 
+async def test_a_source_that_is_none_is_not_blamed_on_our_query(sandbox: SandboxStand) -> None:
+    """There is nothing that a user could correct in it."""
+    other = "33333333-3333-3333-3333-333333333333"
+    with pytest.raises(QueryInvalidError, match=rf"the-metric.*{other}") as caught:
+        await measure(sandbox.telemetry, "dependencies", workspace=other)
+
+    assert "analysis.workspace" in caught.value.fix
+
+
+async def test_a_query_that_nobody_knows_is_refused_by_the_twin() -> None:
+    with pytest.raises(QueryInvalidError, match=r"the-metric.*cannot run"):
+        await measure(MemoryStand().telemetry, "AppRequests")
+
+
 async def test_a_query_that_cannot_run_names_the_metric(sandbox: SandboxStand) -> None:
     """And what the service says about it."""
     with pytest.raises(QueryInvalidError, match=r"the-metric.*Nope"):

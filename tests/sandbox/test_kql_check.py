@@ -24,7 +24,7 @@ SAMPLES = {
     "datetime": "datetime(2026-01-01T00:00:00Z)",
     "timespan": "time(00:00:15)",
     "string": '"a"',
-    "long": "long(1)",
+    "long": "long(-1)",
     "real": "real(1.5)",
 }
 

@@ -9,9 +9,15 @@ from azure.monitor.query import LogsTable
 from controller.adapters.azure import history_rows, kql_text, observation_rows
 from controller.adapters.azure.log_query import LogQueries
 from controller.adapters.bucket_grid import Grid
-from controller.adapters.metric_rows import build_key, invalid, measurement
+from controller.adapters.metric_rows import (
+    OWN_METRICS,
+    build_key,
+    demand_counts,
+    measurement,
+    refused,
+)
 from controller.core.errors import ProviderError, QueryInvalidError
-from controller.core.gate import Metric, MetricKind
+from controller.core.gate import Metric
 from controller.core.telemetry import Mark
 from controller.ports import BuildHistory, Measurement, Observation
 
@@ -19,7 +25,6 @@ _LATENESS: Final = timedelta(hours=2)  # rows older than this when they arrive a
 _TOTAL: Final = timedelta(seconds=40)
 _COMPONENT: Final = "/providers/microsoft.insights/components/"
 _TABLES: Final = ("AppRequests", "AppDependencies", "AppExceptions")
-_OWN_METRICS: Final = frozenset({kql_text.DEPENDENCIES, kql_text.EXCEPTIONS})
 _NO_EDGES: Final = (10**6,) * 3  # no bin is above
 T = TypeVar("T")
 Span = tuple[datetime, datetime]
@@ -126,11 +131,10 @@ class LogAnalytics:
         bucket: timedelta,
     ) -> Measurement:
         """See `Telemetry.measure`."""
+        demand_counts(metric)
         span = _span(since, until)
         try:
-            if metric.query in _OWN_METRICS:
-                if metric.kind is not MetricKind.COUNTS:
-                    raise invalid(metric, f"{metric.query} counts; it has no histogram.")
+            if metric.query in OWN_METRICS:
                 parameters = _parameters(builds, (), since, until, bucket)
                 query, table = await self._ask_ours(source, metric.query, parameters, span)
             else:
@@ -139,7 +143,7 @@ class LogAnalytics:
                 query = kql_text.lets(named) + metric.query
                 table = await self._queries.ask(source, query, timespan=span)
         except QueryInvalidError as error:
-            raise invalid(metric, f"Metric {metric.name!r}: {error.what}") from error
+            raise refused(metric, error) from error
         return measurement(
             metric,
             _read(lambda: [dict(zip(table.columns, row, strict=True)) for row in table.rows]),

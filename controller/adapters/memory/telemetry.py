@@ -11,9 +11,16 @@ from typing import Final, TypeVar
 
 from controller.adapters.bucket_grid import Grid
 from controller.adapters.memory.world import Fault, Weather
-from controller.adapters.metric_rows import COLUMNS, Row, build_key, invalid, measurement
-from controller.core.errors import AccessDeniedError, ProviderError
-from controller.core.gate import Metric, MetricKind
+from controller.adapters.metric_rows import (
+    COLUMNS,
+    Row,
+    build_key,
+    demand_counts,
+    measurement,
+    refused,
+)
+from controller.core.errors import AccessDeniedError, ProviderError, QueryInvalidError
+from controller.core.gate import Metric
 from controller.core.telemetry import IdentifyBy, Mark
 from controller.ports import BuildHistory, HistoryCell, Measurement, Observation
 from controller.verdict.buckets import Bucket, Counts, latency_bin
@@ -215,16 +222,15 @@ class MemoryTelemetry:
         bucket: timedelta,
     ) -> Measurement:
         """See `Telemetry.measure`. A query that is not ours answers by `scripts`."""
+        demand_counts(metric)
         self._strike("measure")
         query = _query(metric.query, builds, since, until)
         own = {"dependencies": self._dependencies, "exceptions": self._exceptions}
         if metric.query in own:
-            if metric.kind is not MetricKind.COUNTS:
-                raise invalid(metric, f"Metric {metric.name!r}: {metric.query} counts.")
             found = own[metric.query](source, builds, since, until, bucket)
             return Measurement(buckets=found, query=query)
         if metric.query not in self.scripts:
-            raise invalid(metric, f"Metric {metric.name!r}: memory cannot run its query.")
+            raise refused(metric, QueryInvalidError("memory cannot run its query.", fix=""))
         rows = [*self.scripts[metric.query](builds, since, until, bucket)]
         return measurement(
             metric,
