@@ -1,0 +1,118 @@
+"""What is learned of stable in the hour before: rates, quantiles, how clumped things are.
+
+Users are hashed by session into ten groups. Whatever shakes all of them cancels out inside a
+bucket; what is left is how clumped failures, slow requests and traffic are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.judge.latency import QUANTILES, learned_edges
+from bench.judge.numbers import Array
+from bench.judge.scenarios import SECONDS, Scenario
+
+GROUPS = 10
+_HOUR = 3600.0
+_SMALL = 240  # buckets of 15 s in an hour
+_LARGE = 60  # minutes
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Counts and dispersions, one value per replication; edges are (3, replications)."""
+
+    rows: Array
+    failed: Array
+    sessions: Array
+    failing: Array
+    edges: Array
+    by_session: bool
+    dispersion_errors: Array
+    dispersion_sessions: Array
+    dispersion_latency: Array
+    dispersion_traffic: Array
+
+
+def learn(rng: np.random.Generator, scenario: Scenario, rate: float, shape: int) -> Learned:
+    """Return what *shape* hours before teach of a build with *scenario*'s usual behaviour."""
+    rows = np.full(shape, rate * _HOUR)
+    failed_groups, failing_groups = _grouped_failures(rng, scenario, rate, shape)
+    failed, failing = failed_groups.sum((0, 1)), failing_groups.sum((0, 1))
+    sessions = rows / scenario.stickiness
+    if scenario.clump > 1:
+        sessions = rows - failed + failing
+    return Learned(
+        rows=rows,
+        failed=np.minimum(failed, rows),
+        sessions=sessions,
+        failing=np.minimum(failing, sessions),
+        edges=learned_edges(rng, rate * _HOUR, shape),
+        by_session=scenario.sessions,
+        dispersion_errors=dispersion_of_failures(failed_groups),
+        dispersion_sessions=dispersion_of_failures(failing_groups),
+        dispersion_latency=_latency_dispersions(rng, rate, shape),
+        dispersion_traffic=_traffic_dispersion(rng, scenario, rate, shape),
+    )
+
+
+def _grouped_failures(
+    rng: np.random.Generator, scenario: Scenario, rate: float, shape: int
+) -> tuple[Array, Array]:
+    """Return failed requests and failing sessions, (buckets, groups, replications)."""
+    mean = rate * SECONDS * scenario.usual / GROUPS / scenario.clump
+    failing = rng.poisson(mean, (_SMALL, GROUPS, shape))
+    if scenario.clump == 1:
+        return failing.astype(np.float32), failing.astype(np.float32)
+    failed = np.zeros(failing.shape, dtype=np.float32)
+    some = failing > 0
+    failed[some] = failing[some] + rng.negative_binomial(failing[some], 1 / scenario.clump)
+    return failed, failing.astype(np.float32)
+
+
+def dispersion_of_failures(groups: Array) -> Array:
+    """Return phi from counts (buckets, groups, replications): E[m^2] / E[m] of clumps of m."""
+    count = groups.shape[1]
+    together = groups.sum(1)
+    apart = np.square(groups - together[:, None] / count).sum((0, 1)) * count / (count - 1)
+    seen = together.sum(0)
+    rough = (1.5 * 10 + apart) / (10 + seen)
+    unsure = 1 + 1 / np.sqrt(1 + seen / rough)
+    return np.clip(1 + np.maximum(rough - 1, 0) * unsure, 1, 30)
+
+
+def dispersion_of_slow(slow: Array, rows: Array) -> Array:
+    """Return phi of slow requests, both (minutes, groups, replications)."""
+    all_slow, all_rows = slow.sum(1), rows.sum(1)
+    share = rows / np.maximum(all_rows, 1)[:, None]
+    apart = np.square(slow - share * all_slow[:, None]).sum(1)
+    usual = all_slow * (1 - all_slow / np.maximum(all_rows, 1)) * (1 - np.square(share).sum(1))
+    known = usual > 0
+    ratio = np.where(known, apart / np.where(known, usual, 1), 0)
+    return np.clip((5 * 1.2 + ratio.sum(0)) / (5 + known.sum(0)), 1, 50)
+
+
+def dispersion_of_traffic(rows: Array) -> Array:
+    """Return phi of traffic from requests (minutes, groups, replications)."""
+    count = rows.shape[1]
+    together = rows.sum(1)
+    apart = np.square(rows - together[:, None] / count).sum(1) * count / (count - 1)
+    ratio = apart / np.maximum(together, 1)
+    return np.clip((20 * 3 + ratio.sum(0)) / (20 + len(ratio)), 1, 50)
+
+
+def _latency_dispersions(rng: np.random.Generator, rate: float, shape: int) -> Array:
+    rows = rng.poisson(rate * 60 / GROUPS, (_LARGE, GROUPS, shape))
+    found = [dispersion_of_slow(rng.binomial(rows, 1 - q), rows) for q in QUANTILES]
+    return np.array(found)
+
+
+def _traffic_dispersion(
+    rng: np.random.Generator, scenario: Scenario, rate: float, shape: int
+) -> Array:
+    mean = rate * 60 / GROUPS / scenario.stickiness
+    rows = rng.poisson(mean, (_LARGE, GROUPS, shape)).astype(float)
+    if scenario.stickiness > 1:
+        some = rows > 0
+        rows[some] += rng.negative_binomial(rows[some].astype(int), 1 / scenario.stickiness)
+    return dispersion_of_traffic(rows)

@@ -1,0 +1,256 @@
+"""Slipway's judge, for many rollouts at once: a twin of ``controller/verdict``.
+
+`evidence` and `health` take one rule's `View` of simulated rollouts and return E : 1 per bucket.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.judge.evariable import Rate, Reserve, log_e, log_e_alone, with_odds, worse_rates
+from bench.judge.history import Learned
+from bench.judge.latency import QUANTILES
+from bench.judge.numbers import Array, chernoff_upper
+from bench.judge.traffic import Probes, Rollouts, Side
+
+WARM_UP = 4  # buckets in which latency and silence do not count
+LOOSE = (3.0, 0.02)  # ratio, absolute: where the control are our own requests, or the past
+LIMITS = (0.05, 0.05, 50)  # error rate, share slower than the latency limit, least requests
+_BOUND_ALPHA = 0.02 / 8
+_MOST_DISPERSION = 30.0
+_SLOWER = (1.4, 2.5, 8.0)
+_FEWER = np.array([0.02, 0.2, 0.5])
+_FEW_PROBES = np.array([0.4, 0.97])
+_FEW_MARGIN = 0.05
+MANY = 10  # own requests per bucket that count like users
+WEIGHTS = {
+    "errors": 0.5,
+    "latency_p50": 0.09,
+    "latency_p90": 0.09,
+    "latency_p99": 0.09,
+    "latency_limit": 0.03,
+    "silence": 0.1,
+    "probes": 0.1,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a preset changes."""
+
+    ratio: float = 1.2
+    absolute: float = 0.0005
+    alpha: float = 0.02
+    beta: float = 0.05
+    suspicious: float = 5.0
+
+
+NORMAL = Settings()
+STRICT = Settings(ratio=1.0, absolute=0.0)
+
+
+@dataclass(frozen=True)
+class View:
+    """The counts that the judge is given, (buckets, replications)."""
+
+    canary: Side
+    stable: Side
+    probes: tuple[Probes, Probes]
+    learned: Learned
+    share: float
+
+    @property
+    def many(self) -> bool:
+        """Whether there are own requests enough to count like users."""
+        return bool(self.probes[0].total[0, 0] >= MANY)
+
+    @property
+    def buckets(self) -> int:
+        return len(self.canary.rows)
+
+    @property
+    def replications(self) -> int:
+        return self.canary.rows.shape[1]
+
+    def units(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Return what failures are counted in: nc, xc, nb, xb, dispersion."""
+        c, s, learned = self.canary, self.stable, self.learned
+        if learned.by_session:
+            return c.sessions, c.failing, s.sessions, s.failing, learned.dispersion_sessions
+        return c.rows, c.failed, s.rows, s.failed, learned.dispersion_errors
+
+    def usual(self) -> Rate:
+        """Return what is expected of stable's failures."""
+        learned = self.learned
+        if learned.by_session:
+            return Rate(learned.failing, learned.sessions)
+        return Rate(learned.failed, learned.rows)
+
+    def controlled(self, bucket: int) -> Array:
+        """Return where stable's users are a control."""
+        rows, beside = self.canary.rows[bucket], self.stable.rows[bucket]
+        return (beside >= 10) | ((rows > 0) & (beside >= 0.05 * rows))
+
+
+def view(rollouts: Rollouts, *, synthetic: bool = False) -> View:
+    """Return what the judge sees of *rollouts*, with or without synthetic load."""
+    probes = rollouts.synthetic if synthetic and rollouts.synthetic else rollouts.single
+    cell = rollouts.cell
+    return View(rollouts.canary, rollouts.stable, probes, rollouts.learned, cell.share)
+
+
+def past_bound(learned: Learned) -> Array:
+    """Return the error rate that no build may exceed where nothing runs beside it."""
+    usual = chernoff_upper(learned.failed, learned.rows, _BOUND_ALPHA)
+    return np.clip(np.minimum(LIMITS[0], LOOSE[0] * usual + LOOSE[1]), 1e-5, 0.99)
+
+
+def evidence(seen: View, settings: Settings = NORMAL) -> dict[str, Array]:
+    """Return E : 1 against the canary per bucket, of each signal and ``joint``."""
+    signals = {
+        "errors": _errors(seen, settings),
+        "silence": _silence(seen),
+        "probes": _probes(seen, settings),
+        "latency_limit": np.ones_like(seen.canary.rows),  # blames only without any control
+    }
+    for index, quantile in enumerate(QUANTILES):
+        signals[f"latency_p{quantile * 100:.0f}"] = _latency(seen, index)
+    joint = sum(weight * signals[name] for name, weight in WEIGHTS.items())
+    return {**signals, "joint": np.asarray(joint)}
+
+
+def _errors(seen: View, settings: Settings) -> Array:
+    """Failed requests or sessions; own requests, where there are many, bet with them."""
+    nc, xc, nb, xb, dispersion = seen.units()
+    rate, own, wealth = seen.usual(), _Own(seen, settings), Reserve(seen.replications, 9)
+    guard = _Guard(seen, 1 / (settings.alpha * WEIGHTS["errors"]))
+    course = np.empty_like(nc)
+    for t in range(seen.buckets):
+        if seen.share < 1:
+            logs = _worse((nc[t], xc[t], nb[t], xb[t]), rate.value, settings)
+            users = seen.controlled(t) & (nc[t] > 0)
+        else:
+            stable = seen.probes[1]
+            block = (nc[t], xc[t], stable.total[t], stable.bad[t])
+            logs = _worse(block, own.rate.value, Settings(*LOOSE))
+            users = (nc[t] > 0) & (stable.total[t] > 0)
+        joined = np.where(users[:, None], logs / dispersion[:, None], 0.0)
+        failed = np.where(users, xc[t], 0.0)
+        if seen.many:
+            joined = joined + own.logs(t)
+            failed = failed + seen.probes[0].bad[t]
+        wealth.bet(joined, where=users | seen.many)
+        guard.take(failed, joined * dispersion[:, None])
+        course[t] = guard.passed(wealth.wealth)
+        rate.take(xb[t], nb[t])
+        own.take(t)
+    return course
+
+
+class _Own:
+    """Bets on our own requests to both builds."""
+
+    def __init__(self, seen: View, settings: Settings) -> None:
+        self._probes, self._settings = seen.probes, settings
+        nothing = np.zeros(seen.replications)
+        self.rate = Rate(nothing, nothing)
+
+    def logs(self, t: int) -> Array:
+        canary, stable = self._probes
+        block = (canary.total[t], canary.bad[t], stable.total[t], stable.bad[t])
+        return _worse(block, self.rate.value, self._settings)
+
+    def take(self, t: int) -> None:
+        stable = self._probes[1]
+        self.rate.take(stable.bad[t], stable.total[t])
+
+
+class _Guard:
+    """Few failures prove nothing, unless one bucket alone is overwhelming."""
+
+    def __init__(self, seen: View, needed: float) -> None:
+        self._failed = np.zeros(seen.replications)
+        self._buckets = np.zeros(seen.replications)
+        self._plain = np.zeros(seen.replications, dtype=bool)
+        self._needed = needed
+
+    def take(self, failed: Array, logs: Array) -> None:
+        self._failed += failed
+        self._buckets += failed > 0
+        alone = Reserve(len(failed), logs.shape[1])
+        alone.bet(logs, _MOST_DISPERSION)
+        self._plain |= (failed >= 3) & (alone.wealth >= self._needed)
+
+    def passed(self, wealth: Array) -> Array:
+        often = (self._failed >= 3) & (self._buckets >= 2)
+        return np.where(often | self._plain, wealth, np.minimum(wealth, 1.0))
+
+
+def _worse(block: tuple[Array, Array, Array, Array], b: Array, settings: Settings) -> Array:
+    rates = worse_rates(settings.absolute + settings.ratio * b)
+    return log_e(block, rates, b, settings.ratio, settings.absolute)
+
+
+def _latency(seen: View, index: int) -> Array:
+    """Requests slower than one of stable's quantiles: users', and our own where many."""
+    size = seen.replications
+    tail = 1 - QUANTILES[index]
+    rate, own = (Rate(np.zeros(size), np.zeros(size), prior=tail) for _ in range(2))
+    wealth, course = Reserve(size, len(_SLOWER)), np.ones_like(seen.canary.rows)
+    dispersion = seen.learned.dispersion_latency[index][:, None]
+    pair = seen.probes
+    for t in range(seen.buckets):
+        control = seen.controlled(t) & (seen.share < 1)
+        joined = np.zeros((size, len(_SLOWER)))
+        nc, nb = seen.canary.rows[t], seen.stable.rows[t]
+        xc, xb = seen.canary.slow[index, t], seen.stable.slow[index, t]
+        if control.any():
+            logs = log_e((nc, xc, nb, xb), with_odds(rate.value, _SLOWER), rate.value)
+            joined += np.where(control[:, None], logs / dispersion, 0.0)
+            rate.take(np.where(control, xb, 0), np.where(control, nb, 0))
+        if seen.many:
+            block = (pair[0].total[t], pair[0].slow[index, t])
+            block += (pair[1].total[t], pair[1].slow[index, t])
+            joined += log_e(block, with_odds(own.value, _SLOWER), own.value)
+            own.take(pair[1].slow[index, t], pair[1].total[t])
+        if t >= WARM_UP:
+            wealth.bet(joined, where=control | seen.many)
+            course[t] = wealth.wealth
+    return course
+
+
+def _silence(seen: View) -> Array:
+    """Traffic that was given and does not show."""
+    course = np.ones_like(seen.canary.rows)
+    if seen.share >= 1:
+        return course
+    least = np.full(seen.replications, 0.5 * seen.share)
+    rates = np.outer(least, _FEWER)
+    wealth = Reserve(seen.replications, len(_FEWER))
+    for t in range(WARM_UP, seen.buckets):
+        rows = seen.canary.rows[t]
+        logs = log_e_alone(rows + seen.stable.rows[t], rows, rates, least)
+        wealth.bet(logs, seen.learned.dispersion_traffic)
+        course[t] = wealth.wealth
+    return course
+
+
+def _probes(seen: View, settings: Settings) -> Array:
+    """Requests of our own: one per bucket with a wide margin, many with that of errors."""
+    canary, stable = seen.probes
+    own = _Own(seen, settings)
+    wealth = Reserve(seen.replications, 9 if seen.many else len(_FEW_PROBES))
+    course = np.empty_like(canary.total)
+    for t in range(seen.buckets):
+        if seen.many:
+            wealth.bet(own.logs(t))
+        else:
+            b = own.rate.value
+            bets = np.maximum(_FEW_PROBES, 1.2 * (_FEW_MARGIN + b)[:, None])
+            block = (canary.total[t], canary.bad[t], stable.total[t], stable.bad[t])
+            wealth.bet(log_e(block, np.minimum(bets, 0.999), b, 1.0, _FEW_MARGIN))
+        course[t] = wealth.wealth
+        own.take(t)
+    return course
+
+
