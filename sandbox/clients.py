@@ -1,17 +1,21 @@
 """A steady stream of real HTTP clients, half of them with cookie jars.
 
 A client with a jar is a person: it keeps its cookies for one visit of some requests, then a new
-person comes. A client without is a program: every request is its first.
+person comes. A client without is a program: every request is its first. The app's own session
+cookie, which its telemetry reports, is one per visit; a program's is another each time.
 """
 
 import asyncio
 import time
+import uuid
 from collections import Counter, deque
 from dataclasses import dataclass
 
 import aiohttp
 
-_VISIT_REQUESTS = 25
+_VISIT_SECONDS = 5.0
+_ASKS_EVERY_SECONDS = 1.0  # one client; more often, and a session would be many requests at once
+_SESSION_COOKIE = "demo-session"
 _TIMEOUT = aiohttp.ClientTimeout(total=20)
 _SERVER_ERROR = 500
 
@@ -26,6 +30,7 @@ class Seen:
     release: str | None
     elapsed_ms: float
     problem: str = ""
+    cause: str | None = None  # of a failure, where the app knows: usual | build | dependency
 
     @property
     def failed(self) -> bool:
@@ -36,11 +41,12 @@ class Seen:
 class Clients:
     """Sends about *rate* requests per second to *url* until `stop`."""
 
-    def __init__(self, url: str, *, rate: float = 60, clients: int = 12) -> None:
+    def __init__(self, url: str, *, rate: float = 60, clients: int | None = None) -> None:
         self.url = url
         self.seen: deque[Seen] = deque(maxlen=200_000)
-        self._pause = clients / rate
-        self._count = clients
+        self._count = clients or max(round(rate * _ASKS_EVERY_SECONDS), 2)
+        self._pause = self._count / rate
+        self._visit_requests = max(round(_VISIT_SECONDS / self._pause), 1)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -61,32 +67,35 @@ class Clients:
         while True:
             jar = aiohttp.CookieJar(unsafe=True)  # 127.0.0.1 is an address, not a domain
             async with aiohttp.ClientSession(cookie_jar=jar, timeout=_TIMEOUT) as session:
-                for _ in range(_VISIT_REQUESTS):
-                    await self._ask(session)
+                name = uuid.uuid4().hex
+                for _ in range(self._visit_requests):
+                    await self._ask(session, name)
 
     async def _program(self, number: int) -> None:
         await asyncio.sleep(self._pause * number / self._count)
         jar = aiohttp.DummyCookieJar()
         async with aiohttp.ClientSession(cookie_jar=jar, timeout=_TIMEOUT) as session:
             while True:
-                await self._ask(session)
+                await self._ask(session, uuid.uuid4().hex)
 
-    async def _ask(self, session: aiohttp.ClientSession) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, name: str) -> None:
         started = time.monotonic()
         status: int | None = None
-        version = release = None
+        version = release = cause = None
         problem = ""
         try:
-            async with session.get(f"{self.url}/work") as answer:
+            headers = {"Cookie": f"{_SESSION_COOKIE}={name}"}
+            async with session.get(f"{self.url}/work", headers=headers) as answer:
                 await answer.read()
                 status = answer.status
                 version = answer.headers.get("x-app-version")
                 release = answer.headers.get("x-release-digest")
+                cause = answer.headers.get("x-demo-cause")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
         now = time.monotonic()
         elapsed = now - started
-        self.seen.append(Seen(now, status, version, release, elapsed * 1000, problem))
+        self.seen.append(Seen(now, status, version, release, elapsed * 1000, problem, cause))
         await asyncio.sleep(max(self._pause - elapsed, 0))
 
     # --- What they saw ----------------------------------------------------------------------------

@@ -77,6 +77,7 @@ class Options:
     webhook: bool = False  # pushes come by native webhook instead of Event Grid
     event_schema: Schema = "EventGridSchema"  # of Event Grid's subscription
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the first app's part
+    usual_error_rate: float = 0.0  # share of requests that fail whatever the build, in every app
     more_apps: tuple[MoreApp, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict[str, str])  # over the controller's own
 
@@ -182,6 +183,8 @@ class Village:
             "SLIPWAY_RELEASE": digest,
             "OTEL_RESOURCE_ATTRIBUTES": f"service.version={digest}",
             "OTEL_SERVICE_NAME": app.name,
+            "DEMO_USUAL_ERROR_RATE": f"{self.options.usual_error_rate:g}",
+            "DEMO_DEPENDENCY": str(self._dependency(app.name)),
         }
         site = await self.app_service.create_site(
             subscription=SUBSCRIPTION,
@@ -301,6 +304,20 @@ class Village:
             ca_file=self.authority.ca_file,
             token=token,
         )
+
+    def dependency_fails(self, share: float, *, app: str = APP) -> None:
+        """From now on *share* of an app's requests fail, in every build alike: a shared outage."""
+        file = self._dependency(app)
+        new = file.with_suffix(".new")
+        new.write_text(f"{share:g}")
+        new.replace(file)  # in one step: nobody reads half of it
+
+    def dependency_works(self, *, app: str = APP) -> None:
+        """End what `dependency_fails` began."""
+        self._dependency(app).unlink(missing_ok=True)
+
+    def _dependency(self, app: str) -> Path:
+        return self.directory / f"dependency-of-{app}"
 
     def resource_id(self, app: str = APP) -> str:
         """Return the ARM id of an app's site."""

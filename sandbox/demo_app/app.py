@@ -2,7 +2,8 @@
 
 It listens on 127.0.0.1:$PORT. ``GET /`` says who it is, ``GET /work`` is what customers ask for,
 ``/health/live`` and ``/health/ready`` are for probes. Every answer carries ``x-release-digest``
-(from $SLIPWAY_RELEASE, which the controller sets) and ``x-app-version``.
+(from $SLIPWAY_RELEASE, which the controller sets) and ``x-app-version``; a failure of /work says
+in ``x-demo-cause`` what it comes of: ``usual``, ``build`` or ``dependency``.
 
 How it behaves is baked into its image by variables:
 
@@ -10,13 +11,21 @@ How it behaves is baked into its image by variables:
     DEMO_ERROR_RATE           share of /work that fails with 500 once ready, 0..1
     DEMO_LATENCY_MS           median time /work takes; spread is lognormal
     DEMO_LATENCY_SIGMA        width of that spread; 0 makes every answer take the median
-    DEMO_LEAK                 "0.05" or "0.05,40": error share, and milliseconds, added per minute
+    DEMO_TAIL                 "0.05,4": this share of /work takes so many times as long
+    DEMO_LEAK                 "0.2,12,10": besides, the share that fails rises from 0 to 0.2,
+                              beginning 12 seconds after readiness, over 10 seconds
     DEMO_READY_AFTER_SECONDS  /health/ready answers 503 that long
     DEMO_NEVER_READY          /health/ready answers 503 for ever
     DEMO_CRASH_ON_START       the process ends before it listens
     DEMO_CRASH_AFTER_SECONDS  the process ends that long after it listens
     DEMO_HIDE_IDENTITY        no identity headers
     DEMO_SEED                 makes chance repeatable
+
+What is no build's doing comes by settings of the slot:
+
+    DEMO_USUAL_ERROR_RATE     share of /work that fails besides, as it does every day, 0..1
+    DEMO_DEPENDENCY           a file; while there is one, it holds the share of /work that fails
+                              because something that the app depends on does
 
 With $APPLICATIONINSIGHTS_CONNECTION_STRING each request becomes a row of AppRequests, except
 those whose path matches $OTEL_PYTHON_EXCLUDED_URLS (default: the health probes). AppVersion is
@@ -47,6 +56,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _FINISH_SECONDS = 4.0  # for requests under way; App Service kills after five
 _FLUSH_SECONDS = 3.0
 _SESSION_COOKIE = "demo-session"
+_CAUSE_HEADER = "x-demo-cause"
 
 # What the Azure Monitor distribution would otherwise do besides exporting requests: none of it
 # is wanted on a loopback, and some of it calls out to the internet.
@@ -79,11 +89,12 @@ class Behaviour:
     """How this build behaves; see the module's docstring."""
 
     version: str
+    usual_error_rate: float
     error_rate: float
     latency_ms: float
     latency_sigma: float
-    leak_errors_per_minute: float
-    leak_ms_per_minute: float
+    tail: tuple[float, float]  # share, times as long
+    leak: tuple[float, float, float]  # share of errors in the end, seconds until it begins, to rise
     ready_after_seconds: float
     crash_after_seconds: float
     never_ready: bool
@@ -98,21 +109,26 @@ def read_behaviour(variables: Mapping[str, str]) -> Behaviour:
     def number(name: str, default: float = 0.0) -> float:
         return float(variables.get(name) or default)
 
+    def numbers(name: str, default: str) -> list[float]:
+        return [float(part) for part in (variables.get(name) or default).split(",")]
+
     def flag(name: str) -> bool:
         return variables.get(name, "").lower() in {"1", "true", "yes"}
 
     # A fault that only one place brings out: a setting that stays with its slot has this value.
     where = variables.get("DEMO_BREAKS_WHERE")
     is_here = not where or where == variables.get("DEMO_PLACE")
-    leaked_errors, _, leaked_ms = variables.get("DEMO_LEAK", "").partition(",")
+    tail_share, tail_times = numbers("DEMO_TAIL", "0,1")
+    leaked, leak_after, leak_over = numbers("DEMO_LEAK", "0,0,0")
     seed = variables.get("DEMO_SEED")
     return Behaviour(
         version=variables.get("DEMO_VERSION", "unknown"),
+        usual_error_rate=number("DEMO_USUAL_ERROR_RATE"),
         error_rate=number("DEMO_ERROR_RATE") if is_here else 0.0,
         latency_ms=number("DEMO_LATENCY_MS"),
         latency_sigma=number("DEMO_LATENCY_SIGMA", 0.25),
-        leak_errors_per_minute=float(leaked_errors or 0),
-        leak_ms_per_minute=float(leaked_ms or 0),
+        tail=(tail_share, tail_times),
+        leak=(leaked, leak_after, leak_over),
         ready_after_seconds=number("DEMO_READY_AFTER_SECONDS"),
         crash_after_seconds=number("DEMO_CRASH_AFTER_SECONDS"),
         never_ready=flag("DEMO_NEVER_READY"),
@@ -210,6 +226,7 @@ class App:
         self._telemetry = telemetry
         self._dice = random.Random(behaviour.seed)
         self._release = os.environ.get("SLIPWAY_RELEASE", "")
+        self._dependency = os.environ.get("DEMO_DEPENDENCY", "")
         self._ready_at = math.inf
         self._served = 0
         self._in_flight = 0
@@ -264,19 +281,43 @@ class App:
         )
 
     async def _work(self, _: web.Request) -> web.Response:
-        minutes = max(0.0, time.monotonic() - self._ready_at) / 60
-        await self._take_time(minutes)
-        rate = self._behaviour.error_rate + self._behaviour.leak_errors_per_minute * minutes
-        ready = time.monotonic() >= self._ready_at
-        if self._dice.random() < rate and ready:
-            return web.json_response({"error": "the work failed"}, status=500)
+        await self._take_time()
+        cause = self._cause_of_failure()
+        if cause:
+            headers = {_CAUSE_HEADER: cause}
+            return web.json_response({"error": "the work failed"}, status=500, headers=headers)
         return web.json_response({"done": True, "version": self._behaviour.version})
 
-    async def _take_time(self, minutes: float) -> None:
-        """Sleep the drawn latency plus what has leaked in *minutes*."""
-        median = self._behaviour.latency_ms
-        drawn = median * self._dice.lognormvariate(0, self._behaviour.latency_sigma)
-        milliseconds = drawn + self._behaviour.leak_ms_per_minute * minutes
+    def _cause_of_failure(self) -> str:
+        """Throw the dice for each of the causes; empty for work that is done."""
+        behaviour = self._behaviour
+        if self._happens(_share_in(self._dependency)):
+            return "dependency"
+        if self._happens(behaviour.usual_error_rate):
+            return "usual"
+        ready_for = time.monotonic() - self._ready_at
+        if ready_for >= 0 and self._happens(behaviour.error_rate + self._leaked(ready_for)):
+            return "build"
+        return ""
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self._dice.random() < share
+
+    def _leaked(self, ready_for: float) -> float:
+        """Return the share of errors that has leaked after so many seconds."""
+        share, after, over = self._behaviour.leak
+        leaking = ready_for - after
+        if leaking < 0:
+            return 0.0
+        return share if leaking >= over else share * leaking / over
+
+    async def _take_time(self) -> None:
+        """Sleep the drawn latency."""
+        share, times = self._behaviour.tail
+        milliseconds = self._behaviour.latency_ms
+        milliseconds *= self._dice.lognormvariate(0, self._behaviour.latency_sigma)
+        if self._happens(share):
+            milliseconds *= times
         if milliseconds > 0:
             await asyncio.sleep(milliseconds / 1000)
 
@@ -286,6 +327,17 @@ class App:
     async def _ready(self, _: web.Request) -> web.Response:
         ready = time.monotonic() >= self._ready_at
         return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+
+def _share_in(file: str) -> float:
+    """Return the share that *file* holds; 0 where there is none, or half of one."""
+    if not file:
+        return 0.0
+    try:
+        with open(file, encoding="ascii") as text:  # noqa: PTH123 - on every request: cheap
+            return float(text.read() or 0)
+    except OSError:
+        return 0.0
 
 
 async def serve(app: App, port: int, crash_after_seconds: float) -> None:

@@ -14,7 +14,8 @@ class DemoBehaviour(TypedDict, total=False):
     breaks_where: str  # the errors come only where the app setting DEMO_PLACE says so
     latency_ms: float
     latency_sigma: float
-    leak: tuple[float, float]  # error share and milliseconds added per minute
+    tail: tuple[float, float]  # share of the work, and how many times as long it takes
+    leak: tuple[float, float, float]  # error share in the end, seconds before it begins, to rise
     ready_after_seconds: float
     crash_after_seconds: float
     never_ready: bool

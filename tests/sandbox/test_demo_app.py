@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import sys
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -153,16 +155,70 @@ async def test_errors_begin_when_the_build_is_ready(start: Start) -> None:
     assert (await app.get("/work"))[0] == 500
 
 
-async def test_a_leak_grows_until_the_work_fails(start: Start) -> None:
-    """120 per minute: after half a second every request fails."""
-    app = await start(demo_image("1", leak=(120.0, 0.0)))
+async def test_a_leak_begins_after_its_time_and_grows_until_the_work_fails(start: Start) -> None:
+    """Nothing at first; some of it while the share rises; all of it in the end."""
+    app = await start(demo_image("1", leak=(1.0, 1.0, 2.0), seed=1))
+    begun = time.monotonic()
+    seen = [(time.monotonic() - begun, (await app.get("/work"))[0])]
+    async with asyncio.timeout(30):
+        while [status for _, status in seen[-20:]] != [500] * 20:
+            seen.append((time.monotonic() - begun, (await app.get("/work"))[0]))
+            await asyncio.sleep(0.01)
 
-    async def failing() -> bool:
-        return (await app.get("/work"))[0] == 500
-
-    await _eventually(failing)
-
+    first = next(i for i, (_, status) in enumerate(seen) if status == 500)
+    rising = [status for _, status in seen[first:-20]]
+    assert seen[first][0] >= 0.5  # it began to count a little before we did
+    assert 200 in rising
     assert (await app.get("/"))[0] == 200
+
+
+async def test_a_tail_makes_few_requests_slow_and_leaves_the_median(start: Start) -> None:
+    app = await start(
+        demo_image("1", latency_ms=20, latency_sigma=0, tail=(0.2, 20.0), seed=1),
+    )
+
+    async def seconds() -> float:
+        begun = time.monotonic()
+        await app.get("/work")
+        return time.monotonic() - begun
+
+    taken = sorted(await asyncio.gather(*(seconds() for _ in range(50))))
+    slow = [each for each in taken if each >= 0.4]
+    assert 3 <= len(slow) <= 20
+    assert taken[len(taken) // 2] < 0.4
+
+
+async def test_what_fails_every_day_fails_in_every_build(start: Start) -> None:
+    """By a setting of the slot, beside the build's own errors; each failure says its cause."""
+    image = demo_image("1", error_rate=0.5, seed=1)
+    app = await start(image, DEMO_USUAL_ERROR_RATE="0.3")
+
+    answers = [await app.get("/work") for _ in range(100)]
+
+    causes = Counter(headers.get("x-demo-cause") for _, headers, _ in answers)
+    assert causes.keys() == {None, "usual", "build"}
+    assert {status for status, headers, _ in answers if "x-demo-cause" in headers} == {500}
+    assert 15 <= causes["usual"] <= 45
+    assert 20 <= causes["build"] <= 50
+
+
+async def test_a_shared_outage_begins_and_ends_for_all_builds_at_once(
+    start: Start, tmp_path: Path
+) -> None:
+    """What the app depends on is outside of it: no build's start or end changes it."""
+    dependency = tmp_path / "dependency"
+    old = await start(demo_image("1"), DEMO_DEPENDENCY=str(dependency))
+    new = await start(demo_image("2"), DEMO_DEPENDENCY=str(dependency))
+    assert await old.statuses("/work", 5) == await new.statuses("/work", 5) == [200] * 5
+
+    dependency.write_text("1")
+    for app in (old, new):
+        status, headers, _ = await app.get("/work")
+        assert (status, headers["x-demo-cause"]) == (500, "dependency")
+        assert (await app.get("/health/ready"))[0] == 200
+
+    dependency.unlink()
+    assert await old.statuses("/work", 5) == await new.statuses("/work", 5) == [200] * 5
 
 
 async def test_a_build_may_die_at_start(tmp_path: Path) -> None:
@@ -314,12 +370,12 @@ async def test_an_image_of_the_app_is_pushed_and_its_digest_tells_behaviour_apar
 
 
 def test_behaviour_is_baked_in_as_variables() -> None:
-    image = demo_image("2", error_rate=0.05, leak=(0.1, 40.0), never_ready=False, seed=0)
+    image = demo_image("2", error_rate=0.05, leak=(0.1, 40.0, 5.0), never_ready=False, seed=0)
 
     assert image.env == {
         "DEMO_VERSION": "2",
         "DEMO_ERROR_RATE": "0.05",
-        "DEMO_LEAK": "0.1,40.0",
+        "DEMO_LEAK": "0.1,40.0,5.0",
         "DEMO_NEVER_READY": "0",
         "DEMO_SEED": "0",
     }
