@@ -5,6 +5,7 @@ Shapes: counts and rates of stable are (replications, 1) or (replications,), bet
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.judge.numbers import Array
 
@@ -13,7 +14,7 @@ _FIRST_STAKE = 0.75
 _MOST = 1e250
 _TINY = 1e-12
 _ROUNDS = 40
-_CLOSE = 1e-9
+_CLOSE = 1e-8
 
 
 def log_e(
@@ -53,21 +54,36 @@ def balance(nc: Array, nb: Array, a: Array, b: Array, ratio: float, absolute: fl
     high = np.maximum(high, low)
     q = _guess(nc, nb, a, b, ratio + absolute / b)
     q = np.where((q > low) & (q < high), q, (low + high) / 2)
-    for _ in range(_ROUNDS):  # Newton, kept inside the bracket
-        c = absolute + ratio * q
-        vc, vb = c * (1 - c), q * (1 - q)
-        pull_c, pull_b = (a - c) / vc, (b - q) / vb
-        value = nc * ratio * pull_c + nb * pull_b
-        slope = -nc * ratio * ratio * (1 + pull_c * (1 - 2 * c)) / vc
-        slope -= nb * (1 + pull_b * (1 - 2 * q)) / vb
-        step = np.where(slope < 0, value / np.where(slope < 0, slope, -1.0), high)
-        if np.all((np.abs(step) <= _CLOSE * q) | (high - low <= _CLOSE * high)):
-            return np.clip(q - step, low, high)
-        up = value > 0
-        low, high = np.where(up, q, low), np.where(up, high, q)
-        fresh = q - step
-        q = np.where((fresh > low) & (fresh < high), fresh, (low + high) / 2)
-    return q
+    shape = q.shape
+    parts = [np.broadcast_to(each, shape).ravel() for each in (nc, nb, a, b, low, high)]
+    found = q.ravel().copy()
+    open_ = np.arange(found.size)
+    for _ in range(_ROUNDS):  # each round goes on with what has not converged
+        fresh, parts, done = _newton(found[open_], parts, ratio, absolute)
+        found[open_] = fresh
+        open_, parts = open_[~done], [each[~done] for each in parts]
+        if not open_.size:
+            break
+    return found.reshape(shape)
+
+
+def _newton(
+    q: Array, parts: list[Array], ratio: float, absolute: float
+) -> tuple[Array, list[Array], NDArray[np.bool_]]:
+    """Return the next q, kept inside its bracket, and where it is close enough."""
+    nc, nb, a, b, low, high = parts
+    c = absolute + ratio * q
+    pull_c, pull_b = (a - c) / (c * (1 - c)), (b - q) / (q * (1 - q))
+    value = nc * ratio * pull_c + nb * pull_b
+    slope = nc * ratio * ratio * (1 + pull_c * (1 - 2 * c)) / (c * (1 - c))
+    slope += nb * (1 + pull_b * (1 - 2 * q)) / (q * (1 - q))
+    step = np.where(slope > 0, -value / np.where(slope > 0, slope, 1.0), high)
+    done = (np.abs(step) <= _CLOSE * q) | (high - low <= _CLOSE * high)
+    up = value > 0
+    low, high = np.where(up, q, low), np.where(up, high, q)
+    fresh = q - step
+    fresh = np.where((fresh >= low) & (fresh <= high), fresh, (low + high) / 2)
+    return fresh, [nc, nb, a, b, low, high], done
 
 
 def _guess(nc: Array, nb: Array, a: Array, b: Array, ratio: Array) -> Array:
@@ -96,7 +112,8 @@ class Reserve:
             return
         tempered = logs / np.asarray(dispersion)[..., None]
         stake = (self._stake * self._cash / self._bets.shape[1])[:, None]
-        bets = np.minimum((self._bets + stake) * np.exp(np.clip(tempered, -700, 575)), _MOST)
+        with np.errstate(over="ignore"):  # what overflows is capped
+            bets = np.minimum((self._bets + stake) * np.exp(np.clip(tempered, -700, 575)), _MOST)
         cash, stake_next = self._cash * (1 - self._stake), np.full_like(self._stake, 1 - DECAY)
         if where is None:
             self._bets, self._cash, self._stake = bets, cash, stake_next

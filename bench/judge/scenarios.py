@@ -36,6 +36,7 @@ class Scenario:
     noise: bool = False  # AR(1) noise of each slot's latency: 10 % canary, 3 % stable
     silent_from: int | None = None  # bucket from which the canary is dead and shows nothing
     delay: int = 0  # buckets until a request shows in telemetry
+    onset: float = 0.0  # seconds until it is bad at all; taken back before is false
     is_bad: bool = False
     is_counted: bool = True  # a bad one within tolerance is listed only
 
@@ -179,7 +180,9 @@ def bad_scenarios() -> dict[str, Scenario]:
         "noisy": _slower(100, name="slot noise, latency +100 %", noise=True),
         "outage": outage,
         "clumped": _times(5, 0.01, name="clumped errors, x5 at 1 %", **clumped),
-        "leak": Scenario(name="leak from minute 10", canary_failing=_leak(), is_bad=True),
+        "leak": Scenario(
+            name="leak from minute 10", canary_failing=_leak(), onset=600.0, is_bad=True
+        ),
         "dead": Scenario(
             name="silent from the start", canary_failing=_steady(), silent_from=0, is_bad=True
         ),
@@ -187,6 +190,7 @@ def bad_scenarios() -> dict[str, Scenario]:
             name="silent from minute 10",
             canary_failing=silent,
             silent_from=10 * _MINUTE,
+            onset=600.0,
             is_bad=True,
         ),
         "late x5": _times(5, 0.01, name="x5 at 1 %, 120 s late", delay=8),

@@ -252,5 +252,3 @@ def _probes(seen: View, settings: Settings) -> Array:
         course[t] = wealth.wealth
         own.take(t)
     return course
-
-

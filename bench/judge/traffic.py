@@ -98,9 +98,7 @@ def _slowness(
 ) -> tuple[Array, Array]:
     """Return the logarithm of both builds' latency factor."""
     found = []
-    for base, size in zip(
-        (scenario.canary_slower, scenario.stable_slower), _NOISE, strict=True
-    ):
+    for base, size in zip((scenario.canary_slower, scenario.stable_slower), _NOISE, strict=True):
         logs = np.repeat(np.log(base)[:, None], replications, axis=1)
         if scenario.noise:
             level = rng.normal(0, size, replications)
