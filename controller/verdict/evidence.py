@@ -108,7 +108,7 @@ def _signals(question: Question) -> list[Weighed]:
     found += [
         Weighed("latency_limit", rest * _LIMIT, SlowerThanLimit(question)),
         Weighed("silence", rest * _SILENCE, Silence(question)),
-        Weighed("probes", rest * _PROBES, Probes(question)),
+        Weighed("probes", rest * _PROBES, Probes()),
     ]
     for metric in metrics:
         weight = 0.0 if metric.criticality is Criticality.DRY_RUN else metric.share

@@ -17,6 +17,7 @@ from controller.verdict.arms import (
     bins,
     failing_sessions,
     failures,
+    is_warm,
     latency_edges,
     probe_edges,
 )
@@ -95,6 +96,7 @@ class Quick:
 
     def __init__(self, question: Question, index: int) -> None:
         learned, edges, own = question.learned, latency_edges(question), probe_edges(question)
+        self._question = question
         self.name = f"latency_p{QUANTILES[index]}"
         self._learned = learned
         # The quantile's own bin counts as slow here: where all answers take equally long, nothing
@@ -122,7 +124,7 @@ class Quick:
     def take(self, seen: Seen, *, counts: bool) -> None:
         """See `Sound.take`."""
         users, own = self._of_users(seen), self._of_probes(seen)
-        if counts:
+        if counts and is_warm(self._question, seen.pair):
             self._wealth.bet(
                 [log / self._dispersion + more for log, more in zip(users, own, strict=True)]
             )

@@ -1,7 +1,9 @@
 """Verdicts in words that a tired person understands, with the numbers."""
 
+from collections.abc import Mapping
 from typing import Final
 
+from controller.core.events import Label
 from controller.core.telemetry import IdentifyBy
 from controller.verdict.arms import QUANTILES
 from controller.verdict.buckets import Totals
@@ -13,6 +15,14 @@ from controller.verdict.question import Phase, Question
 _LEAST: Final = 0.0005
 _MANY: Final = 100  # shown without decimals
 _LOTS: Final = 1e6  # shown as a power of ten
+HEADLINES: Final[Mapping[Label, str]] = {
+    Label.HEALTHY: "as good as it has to be",
+    Label.REGRESSED: "worse than it may be",
+    Label.INSUFFICIENT_DATA: "too little was seen to tell",
+    Label.PROVIDER_UNAVAILABLE: "telemetry does not answer",
+    Label.AMBIENT_INCIDENT: "something is wrong that is not its doing",
+    Label.CONTINUE: "still being watched",
+}
 _TESTS: Final = {
     "errors": "errors",
     "latency_limit": "latency within its limit",
