@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from controller.adapters.azure.arm_clients import ArmClients
     from controller.adapters.azure.blobs import BlobEvidence, BlobText
     from controller.adapters.azure.tables import TablesStore
+    from controller.config.load import ReadFile
     from controller.ports import (
         BucketStore,
         Bus,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Telemetry,
     )
     from controller.runtime.engine import Engine
+    from controller.runtime.explainer import Explainer
     from controller.runtime.observer import Observer
     from controller.runtime.sweeper import Sweeper
 
@@ -195,6 +197,7 @@ class House:
         return TextConfiguration(
             read=self._read_configuration,
             name=self.settings.config,
+            read_file=self._beside_configuration,
             clock=self.clock,
             refresh=self.settings.config_refresh,
         )
@@ -204,6 +207,13 @@ class House:
         from controller.adapters.azure.blobs import BlobText
 
         return BlobText(self.settings.config, self._credential, options=self._connection_options())
+
+    @property
+    def _beside_configuration(self) -> ReadFile | None:
+        from controller.config.load import beside
+
+        where = self.settings.config
+        return None if where.startswith("https://") else beside(Path(where))
 
     async def _read_configuration(self) -> str:
         where = self.settings.config
@@ -265,6 +275,15 @@ class House:
             configuration=self.configuration,
             clock=self.clock,
             grace=self.settings.sweep_grace,
+        )
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Tells people what the judge thinks."""
+        from controller.runtime.explainer import Explainer
+
+        return Explainer(
+            buckets=self._tables, evidence=self._evidence, history=self._tables, clock=self.clock
         )
 
     @property

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from controller.config.fields import Duration, Region, RoleName, TelemetrySource
+from controller.config.gate import GateSection
 from controller.config.section import Section
 from controller.core import plan
 from controller.core.telemetry import IdentifyBy, PlatformLimits
@@ -160,6 +161,9 @@ class AnalysisSection(Section):
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Absolute limits that a healthy build keeps."
     )
+    judge: GateSection = Field(
+        default=GateSection(), description="How the two builds are compared."
+    )
     poll: Duration = Field(
         default=_ANALYSIS.poll,
         ge=_SHORTEST,
@@ -189,6 +193,7 @@ class AnalysisSection(Section):
         return plan.Analysis(
             workspace=self.workspace.lower(),
             limits=self.limits.to_core(),
+            gate=self.judge.to_core(),
             poll=self.poll,
             bucket=self.bucket,
             settle=self.settle,

@@ -16,6 +16,13 @@ from controller.config.analysis import AnalysisSection
 from controller.config.durations import format_duration, parse_duration
 from controller.config.explain import at_key, at_value
 from controller.config.fields import HEADER_NAME
+from controller.config.gate import (
+    MOST_SHARE,
+    OWN_QUERIES,
+    GateSection,
+    MarginSection,
+    MetricSection,
+)
 from controller.config.located import Located
 from controller.config.problems import Problem
 from controller.config.strategy import FreezeSection, StepSection
@@ -24,6 +31,7 @@ from controller.core.freezes import never_ends
 from controller.core.telemetry import IdentifyBy
 
 Check = Callable[[Located], Iterator[Problem]]
+_ROUNDING: Final = 1e-9
 
 
 def rising_weights(app: Located) -> Iterator[Problem]:
@@ -194,6 +202,72 @@ def limited_platform_metrics(app: Located) -> Iterator[Problem]:
         )
 
 
+_METRICS: Final = ("analysis", "judge", "metrics")
+_SIGNALS: Final = frozenset(
+    {"errors", "latency_p50", "latency_p90", "latency_p99", "silence", "probes"}
+)
+
+
+def distinct_metrics(app: Located) -> Iterator[Problem]:
+    """Metrics are told apart by their names, and leave the other signals half of alpha."""
+    metrics = app.get(*_METRICS)
+    seen: set[str] = set()
+    shares = 0.0
+    for index, metric in enumerate(metrics.elements() if metrics else []):
+        path = (*_METRICS, index)
+        name, share = metric.get("name"), metric.get("share")
+        if name is not None and (name.text in seen or name.text in _SIGNALS):
+            whose = "another metric's" if name.text in seen else "that of a signal of ours"
+            yield at_value(app, (*path, "name"), f"the name '{name.text}' is {whose}")
+        seen.add(name.text if name else "")
+        value = share.value if share else MetricSection.model_fields["share"].default
+        shares += value if isinstance(value, int | float) else 0.0
+    if shares > MOST_SHARE + _ROUNDING:
+        what = f"the metrics' shares of alpha sum to {shares:g}, more than {MOST_SHARE:g}"
+        yield at_value(app, _METRICS, what, "Give each less.")
+
+
+def askable_metrics(app: Located) -> Iterator[Problem]:
+    """A metric has one query, and what is said of it fits its kind."""
+    metrics = app.get(*_METRICS)
+    for index, metric in enumerate(metrics.elements() if metrics else []):
+        if not isinstance(metric.value, dict):
+            continue
+        path = (*_METRICS, index)
+        query, file = metric.get("query"), metric.get("file")
+        if query is None and file is None:
+            advice = "Name dependencies or exceptions, write KQL, or name a file of it."
+            yield at_value(app, path, "has no query", advice)
+        if query is not None and file is not None:
+            yield at_key(app, (*path, "file"), "has no meaning beside query", "Keep one of them.")
+        kind = metric.get("kind")
+        is_histogram = kind is not None and kind.value == "histogram"
+        if is_histogram and query is not None and query.value in OWN_QUERIES:
+            what = f"{query.text} counts; it has no histogram"
+            yield at_value(app, (*path, "kind"), what, "Set it to counts.")
+        if metric.get("direction") is not None and not is_histogram:
+            what = "has no meaning where kind is counts: the query says which are bad"
+            yield at_key(app, (*path, "direction"), what, "Remove it.")
+
+
+def acceptance_beyond_tolerance(app: Located) -> Iterator[Problem]:
+    """What is tolerated must be possible to show, so that no good build waits for ever."""
+    judge = app.get("analysis", "judge")
+    margins = ("preset", "tolerance", "acceptance")
+    said = {key: found.plain() for key in margins if judge and (found := judge.get(key))}
+    try:
+        gate = GateSection.model_validate(said).to_core()
+    except ValidationError:  # told with its own place
+        return
+    for name in MarginSection.model_fields:
+        tolerated, accepted = getattr(gate.tolerance, name), getattr(gate.acceptance, name)
+        if accepted < tolerated:
+            side = "acceptance" if app.get("analysis", "judge", "acceptance", name) else "tolerance"
+            what = f"acceptance of {accepted:g} is less than the tolerance of {tolerated:g}"
+            path = ("analysis", "judge", side, name)
+            yield at_value(app, path, what, "What is tolerated must pass: raise acceptance.")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     rising_weights,
     steps_that_fit_the_kind,
@@ -205,6 +279,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     patient_with_provider,
     builds_told_apart,
     limited_platform_metrics,
+    distinct_metrics,
+    askable_metrics,
+    acceptance_beyond_tolerance,
 )
 
 

@@ -1,6 +1,6 @@
 """From the text of apps.yaml to the apps under our care, or to everything that is wrong with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,13 @@ _TOP: Final = ("apps", "defaults")
 _APP_KEY: Final[TypeAdapter[str]] = TypeAdapter(AppKey)
 
 
-def load_text(text: str, *, name: str) -> dict[AppId, AppSpec]:
+ReadFile = Callable[[str], str]  # a path below the folder of apps.yaml -> its text
+
+
+def load_text(text: str, *, name: str, read_file: ReadFile | None = None) -> dict[AppId, AppSpec]:
     """Return the apps in *text*, the content of the file called *name*.
+
+    *read_file* reads what the text names beside itself; without it such names are refused.
 
     Raises:
         InvalidConfigurationError: with every problem, its line, column, key and remedy.
@@ -31,13 +36,13 @@ def load_text(text: str, *, name: str) -> dict[AppId, AppSpec]:
     defaults = root.get("defaults")
     inherited = defaults if defaults and isinstance(defaults.value, dict) else None
     if inherited:
-        problems += _check_defaults(inherited)
+        problems += _check_defaults(inherited, read_file)
     apps: dict[str, Located] = {}
     specs: dict[AppId, AppSpec] = {}
     for app, own in _apps(root):
         problems += _check_id(app, root)
         apps[app] = tree = _inherit(inherited, own)
-        spec, found = _app(AppId(app), tree)
+        spec, found = _app(AppId(app), tree, read_file)
         problems += found
         if spec:
             specs[spec.id] = spec
@@ -53,7 +58,12 @@ def load_file(path: Path) -> dict[AppId, AppSpec]:
     Raises:
         InvalidConfigurationError: see `load_text`.
     """
-    return load_text(read_text(path), name=str(path))
+    return load_text(read_text(path), name=str(path), read_file=beside(path))
+
+
+def beside(path: Path) -> ReadFile:
+    """Return what reads texts below the folder of the file at *path*."""
+    return lambda name: (path.parent / name).read_text(encoding="utf-8-sig")
 
 
 def read_text(path: Path) -> str:
@@ -129,10 +139,10 @@ def _check_id(app: str, root: Located) -> Iterator[Problem]:
         yield at_key(root, ("apps", app), message, context.get("suggestion"))
 
 
-def _check_defaults(defaults: Located) -> list[Problem]:
+def _check_defaults(defaults: Located, read_file: ReadFile | None) -> list[Problem]:
     """What is wrong in ``defaults``, also where every app overrides it; it need not be complete."""
     try:
-        AppSection.model_validate(defaults.plain())
+        AppSection.model_validate(defaults.plain(), context={"read_file": read_file})
     except ValidationError as error:
         partial = [
             details["loc"]
@@ -147,10 +157,12 @@ def _check_defaults(defaults: Located) -> list[Problem]:
     return []
 
 
-def _app(app: AppId, tree: Located) -> tuple[AppSpec | None, list[Problem]]:
+def _app(
+    app: AppId, tree: Located, read_file: ReadFile | None
+) -> tuple[AppSpec | None, list[Problem]]:
     problems = [problem for check in CHECKS for problem in check(tree)]
     try:
-        section = AppSection.model_validate(tree.plain())
+        section = AppSection.model_validate(tree.plain(), context={"read_file": read_file})
     except ValidationError as error:
         return None, [*problems, *explain(error, tree)]
     return (None if problems else section.to_core(app)), problems

@@ -55,6 +55,10 @@ _TAIL: Final = """
   builds and leaves the names of slots. `analysis.slot_names` goes with it, and names every slot
   where it is `role_instance`; `analysis.role_name` does not go with `role_name`.
 - `analysis.platform_metrics` names at least one limit.
+- The metrics of `analysis.judge` have names of their own, one query each, and together at most half
+  of `alpha`; `direction` goes with `kind: histogram` alone, which `dependencies` and `exceptions`
+  do not have.
+- `analysis.judge.acceptance` is nowhere less than `analysis.judge.tolerance`.
 """
 
 

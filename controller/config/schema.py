@@ -18,7 +18,9 @@ from controller.config.sections import AppSection
 Json = dict[str, Any]
 
 _ID: Final = "urn:slipway:apps.yaml"
-_LISTED: Final = frozenset({"StepSection", "SmokeTestSection"})  # never merged, always whole
+_LISTED: Final = frozenset(
+    {"StepSection", "SmokeTestSection", "MetricSection"}
+)  # never merged, always whole
 
 
 class AppsFile(Section):

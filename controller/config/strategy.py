@@ -28,15 +28,15 @@ class StepSection(Section):
         ge=1, le=100, description="Share of live requests in percent. Rises from step to step."
     )
     min_observation: Duration = Field(
-        default=_MINUTE,
+        default=2 * _MINUTE,
         le=_DAY,
         description="The step lasts at least this long, however good the numbers.",
     )
     max_observation: Duration = Field(
-        default=timedelta(minutes=10),
+        default=30 * _MINUTE,
         ge=_SHORTEST,
         le=timedelta(days=7),
-        description="Not enough requests by then: "
+        description="Not enough evidence by then: "
         "`analysis.on_no_evidence.insufficient_data` decides.",
     )
 

@@ -9,10 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controller.adapters.memory.clock import ManualClock
+from controller.config.gate import PRESETS, Preset
 from controller.config.load import load_file, load_text
 from controller.config.problems import InvalidConfigurationError, Problem
 from controller.core import plan
 from controller.core.errors import ConfigurationError
+from controller.core.gate import Gate, Metric
+from controller.runtime.configuration import TextConfiguration
 
 ProblemsOf = Callable[[str], tuple[Problem, ...]]
 
@@ -27,7 +31,8 @@ def test_what_is_left_out_is_the_cores_default(minimal: str) -> None:
     assert spec.analysis == plan.Analysis(workspace="00000000-0000-0000-0000-000000000002")
     assert spec.source.tags == ("*",)
     assert [step.weight for step in spec.strategy.steps] == [10, 50, 100]
-    assert {step.min_observation for step in spec.strategy.steps} == {timedelta(seconds=60)}
+    assert {step.min_observation for step in spec.strategy.steps} == {timedelta(minutes=2)}
+    assert {step.max_observation for step in spec.strategy.steps} == {timedelta(minutes=30)}
 
 
 def test_every_value_arrives(minimal: str) -> None:
@@ -284,3 +289,75 @@ def test_any_damage_is_a_configuration_error_or_no_error(example: str, data: st.
     lines[at] = lines[at][:cut] + data.draw(odd | st.text(max_size=5)) + lines[at][cut:]
     with suppress(ConfigurationError):
         load_text("".join(lines), name="apps.yaml")
+
+
+# --- The judge ------------------------------------------------------------------------------------
+
+
+def test_a_preset_gives_margins_and_what_is_said_beside_it_wins(minimal: str) -> None:
+    text = (
+        minimal + "      judge: {preset: strict, acceptance: {error_absolute: 0.01}, beta: 0.1}\n"
+    )
+
+    gate = load_text(text, name="apps.yaml")[plan.AppId("shop")].analysis.gate
+
+    assert (gate.tolerance.error_ratio, gate.tolerance.error_absolute) == (1.0, 0.0)
+    assert gate.tolerance.latency_ratio == Gate().tolerance.latency_ratio
+    assert (gate.acceptance.error_ratio, gate.acceptance.error_absolute) == (1.5, 0.01)
+    assert (gate.alpha, gate.beta) == (Gate().alpha, 0.1)
+
+
+@pytest.mark.parametrize("preset", list(Preset))
+def test_every_preset_lets_pass_what_it_tolerates(preset: Preset) -> None:
+    """Acceptance is nowhere less than tolerance, or a good build would wait for ever."""
+    gate = PRESETS[preset]
+
+    for name in ("error_ratio", "error_absolute", "latency_ratio"):
+        assert getattr(gate.tolerance, name) <= getattr(gate.acceptance, name)
+
+
+def test_a_metric_may_come_from_a_file_beside_the_configuration(
+    minimal: str, tmp_path: Path
+) -> None:
+    """What is kept is its text: a rollout stays the same when the file changes."""
+    (tmp_path / "kql").mkdir()
+    (tmp_path / "kql/slow.kql").write_text("AppRequests | take 1", encoding="utf-8")
+    config = tmp_path / "apps.yaml"
+    config.write_text(
+        minimal + "      judge: {metrics: [{name: slow, file: kql/slow.kql}]}\n", encoding="utf-8"
+    )
+
+    (metric,) = load_file(config)[plan.AppId("shop")].analysis.gate.metrics
+
+    assert metric == Metric(name="slow", query="AppRequests | take 1")
+
+
+async def test_a_changed_query_file_is_noticed_without_a_change_of_the_configuration(
+    minimal: str,
+) -> None:
+    """And one that became unreadable is no reason to go on with the old one."""
+    files = {"a.kql": "one | two"}
+    clock = ManualClock()
+    text = minimal + "      judge: {metrics: [{name: a, file: a.kql}]}\n"
+
+    async def read() -> str:
+        return text
+
+    def read_file(name: str) -> str:
+        if name not in files:
+            raise FileNotFoundError(name)
+        return files[name]
+
+    configuration = TextConfiguration(read=read, name="x", clock=clock, read_file=read_file)
+
+    async def query() -> str:
+        clock.advance(configuration.refresh)
+        return (await configuration.apps())[plan.AppId("shop")].analysis.gate.metrics[0].query
+
+    assert await query() == "one | two"
+    files["a.kql"] = "three | four"
+    assert await query() == "three | four"
+    del files["a.kql"]
+    for _ in range(2):
+        with pytest.raises(InvalidConfigurationError, match="cannot be read"):
+            await query()

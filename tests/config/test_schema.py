@@ -91,7 +91,8 @@ def test_every_field_of_the_models_occurs_in_the_example(example: str) -> None:
     parts = (document["defaults"], *document["apps"].values())
     shown = {key for part in parts for key in _keys_in(part)}
 
-    assert set(_fields_of(AppSection)) - shown == set()
+    instead = {"analysis.judge.metrics.file"}  # of `query`
+    assert set(_fields_of(AppSection)) - shown == instead
 
 
 def test_the_pages_are_what_the_code_says(tmp_path: Path) -> None:
