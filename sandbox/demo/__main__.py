@@ -1,8 +1,9 @@
 """The main job, live: ``make demo``; swaps and alerts: ``make demo-swap``.
 
 Real HTTP clients send a steady stream through the front door while builds are pushed: healthy,
-failing, slow, dead, healthy; then a person rolls back by HTTP. Exit status 0 means that every
-outcome was the expected one and that no client failed but on a bad build's own answers.
+failing, slow, a little worse, slow in the tail, leaking, dead, healthy in a bad hour; then a person
+rolls back by HTTP. Exit status 0 means that every outcome was the expected one and that no client
+failed but by a bad build's own fault, or by what fails for every build alike.
 """
 
 import argparse
@@ -66,7 +67,7 @@ async def _run(console: Console, programme: Programme) -> list[Outcome]:
     started = time.monotonic()
     async with Village(programme.options) as village:
         api = Api(village.host)
-        stages = {app: _stage(app, village, api) for app in programme.apps}
+        stages = {app: _stage(app, village, api, programme.rate) for app in programme.apps}
         places = ", ".join(f"{stage.app} at {stage.clients.url}" for stage in stages.values())
         console.print(f"Up in {time.monotonic() - started:.1f} s. v1 serves: {places}")
         outcomes: list[Outcome] = []
@@ -92,8 +93,8 @@ async def _run(console: Console, programme: Programme) -> list[Outcome]:
         return outcomes
 
 
-def _stage(app: str, village: Village, api: Api) -> Stage:
-    clients = Clients(village.app_service.site(app).url())
+def _stage(app: str, village: Village, api: Api, rate: float) -> Stage:
+    clients = Clients(village.app_service.site(app).url(), rate=rate)
     return Stage(app=app, village=village, api=api, clients=clients)
 
 
@@ -129,6 +130,8 @@ def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
                 "requests": outcome.requests,
                 "requests_by_build": dict(outcome.by_version),
                 "failures_by_build": dict(outcome.failures),
+                "usual_failures": outcome.usual,
+                "failures_of_the_dependency": dict(outcome.dependency),
             }
             for outcome in outcomes
         ],

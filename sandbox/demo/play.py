@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,9 @@ class Outcome:
     controller_seconds: float = 0.0
     requests: int = 0
     by_version: Counter[str] = field(default_factory=Counter[str])
-    failures: Counter[str] = field(default_factory=Counter[str])  # by the build that answered
+    failures: Counter[str] = field(default_factory=Counter[str])  # by the build whose fault it was
+    usual: int = 0  # failures that happen every day, in any build
+    dependency: Counter[str] = field(default_factory=Counter[str])  # in a shared outage, by build
     unexplained: list[str] = field(default_factory=list[str])  # failures by anything else
     problems: list[str] = field(default_factory=list[str])
     is_over: bool = False
@@ -74,17 +76,18 @@ async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome
         r["id"] for r in ((await stage.api.get(f"apps/{stage.app}")) or {}).get("rollouts", [])
     }
     digest = await _begin(stage, act)
-    has_happened = act.when_baking is None
-    while time.monotonic() - begin < act.patience_seconds:
-        await _look(stage, outcome, digest, known)
-        _count(stage, outcome, begin)
-        notice()
-        if act.when_baking and not has_happened and _is_baking(outcome):
-            has_happened = True
-            await act.when_baking(stage.village)
-        if outcome.rollout is not None and outcome.rollout["state"] in _ENDS:
-            break
-        await asyncio.sleep(_POLL_SECONDS)
+    async with asyncio.TaskGroup() as happenings:
+        meanwhile = act.meanwhile
+        while time.monotonic() - begin < act.patience_seconds:
+            await _look(stage, outcome, digest, known)
+            _count(stage, outcome, begin)
+            notice()
+            if meanwhile is not None and _is_in(outcome, act.meanwhile_in):
+                happenings.create_task(meanwhile(stage.village))
+                meanwhile = None
+            if outcome.rollout is not None and outcome.rollout["state"] in _ENDS:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
     outcome.seconds = time.monotonic() - begin
     await asyncio.sleep(_SETTLE_SECONDS)
     _count(stage, outcome, begin)
@@ -96,8 +99,8 @@ async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome
     return outcome
 
 
-def _is_baking(outcome: Outcome) -> bool:
-    return outcome.rollout is not None and outcome.rollout["state"] == "baking"
+def _is_in(outcome: Outcome, state: str) -> bool:
+    return outcome.rollout is not None and outcome.rollout["state"] == state
 
 
 async def _begin(stage: Stage, act: Act) -> str:
@@ -129,11 +132,20 @@ def _count(stage: Stage, outcome: Outcome, begin: float) -> None:
     seen = stage.clients.since(begin)
     outcome.requests = len(seen)
     outcome.by_version = Counter(s.version or "nobody" for s in seen)
-    outcome.failures = Counter(s.version or "nobody" for s in seen if s.failed)
-    bad = outcome.act.version if outcome.act.may_fail_for_users else None
-    outcome.unexplained = [
-        _describe(s) for s in seen if s.failed and (s.version is None or s.version != bad)
-    ]
+    failed = [s for s in seen if s.failed]
+    outcome.usual = sum(s.cause == "usual" for s in failed)
+    outcome.dependency = _by_build(s for s in failed if s.cause == "dependency")
+    rest = [s for s in failed if s.cause not in {"usual", "dependency"}]
+    outcome.failures = _by_build(rest)
+    act = outcome.act
+    bad = act.version if act.may_fail_for_users else None
+    outcome.unexplained = [_describe(s) for s in rest if s.version is None or s.version != bad]
+    if not act.dependency_may_fail:
+        outcome.unexplained += [_describe(s) for s in failed if s.cause == "dependency"]
+
+
+def _by_build(seen: Iterable[Seen]) -> Counter[str]:
+    return Counter(s.version or "nobody" for s in seen)
 
 
 def _describe(seen: Seen) -> str:
@@ -162,11 +174,13 @@ def _problems(outcome: Outcome) -> list[str]:
     if outcome.serving != act.expect_serving:
         found.append(f"{outcome.serving} serves, expected {act.expect_serving}")
     whys = " ".join(event["why"] for event in rollout["events"])
-    if act.expect_why and act.expect_why not in whys:
+    if act.expect_why and not re.search(act.expect_why, whys):
         found.append(f"went back for another reason than {act.expect_why!r}")
     shares = {event["to"] for event in rollout["events"]}
     if act.must_stay_unseen and ("shifting" in shares or outcome.by_version[act.version]):
         found.append(f"users saw it {outcome.by_version[act.version]} times")
+    if act.dependency_may_fail and len(outcome.dependency) < 2:
+        found.append(f"the outage was not shared by two builds: {dict(outcome.dependency)}")
     if outcome.unexplained:
         first = outcome.unexplained[0]
         found.append(f"{len(outcome.unexplained)} failures not of a bad build's own: {first}")

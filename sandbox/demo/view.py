@@ -114,12 +114,24 @@ def line(stage: Stage) -> str:
 def summary(outcomes: Sequence[Outcome]) -> RenderableType:
     """Return the table of expected against actual."""
     table = Table(title="Expected and actual", title_style="bold", header_style="bold", box=SIMPLE)
-    for column in ("act", "expected", "actual", "now", "took", "ctrl", "requests", "failed", ""):
+    for column in (
+        "act",
+        "expected",
+        "actual",
+        "now",
+        "took",
+        "ctrl",
+        "requests",
+        "own failures",
+        "shared",
+        "",
+    ):
         table.add_column(column, no_wrap=True)
     for outcome in outcomes:
         act = outcome.act
         rollout = outcome.rollout
         failures = ", ".join(f"{who} {n}" for who, n in sorted(outcome.failures.items())) or "0"
+        shared = outcome.usual + outcome.dependency.total()
         table.add_row(
             act.short,
             act.expect_state,
@@ -129,6 +141,7 @@ def summary(outcomes: Sequence[Outcome]) -> RenderableType:
             f"{outcome.controller_seconds:.1f} s",
             str(outcome.requests),
             failures,
+            str(shared),
             Text("✓", "green") if outcome.as_expected else Text("✗", "bold red"),
         )
     return table
