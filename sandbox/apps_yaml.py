@@ -50,6 +50,11 @@ def app_configuration(
                 "latency_ms_max": 110,
                 "min_requests": 25,
             },
+            # So short a time shows only what is much worse, and no build to be much better.
+            "judge": {
+                "warm_up": "2s",
+                "acceptance": {"error_ratio": 2.0, "error_absolute": 0.01},
+            },
         },
         "deadlines": {
             "staging": "30s",
