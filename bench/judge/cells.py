@@ -56,16 +56,18 @@ def run_cell(cell: Cell, replications: int) -> list[Row]:
         rng = np.random.default_rng([seed, number])
         rollouts = simulate(cell, min(_CHUNK, replications - start), rng)
         parts.append({name: _outcome(rollouts, *times) for name, times in ask(rollouts).items()})
-    return [_row(cell, rule, [part[rule] for part in parts]) for rule in parts[0]]
+    return [_row(cell, rule, [part[rule] for part in parts]) for rule in RULES]
 
 
 def ask(rollouts: Rollouts) -> dict[str, tuple[Array, Array | None]]:
     """Return when each rule takes back and, where it says so, passes each rollout."""
-    found: dict[str, tuple[Array, Array | None]] = {OURS: _slipway(rollouts, slipway.NORMAL)}
+    found: dict[str, tuple[Array, Array | None]] = {}
+    plain = slipway.view(rollouts)
+    found[OURS], found[STRICT] = _slipway(plain, slipway.NORMAL, slipway.STRICT)
     found[LOADED] = found[OURS]
     if rollouts.synthetic is not None:
-        found[LOADED] = _slipway(rollouts, slipway.NORMAL, synthetic=True)
-    found[STRICT] = _slipway(rollouts, slipway.STRICT)
+        loaded = slipway.view(rollouts, synthetic=True)
+        found[LOADED] = _slipway(loaded, slipway.NORMAL)[0]
     seen = peers.minutes_of(rollouts.canary)
     times = (
         peers.thresholds(rollouts),
@@ -79,13 +81,15 @@ def ask(rollouts: Rollouts) -> dict[str, tuple[Array, Array | None]]:
     return found
 
 
-def _slipway(
-    rollouts: Rollouts, settings: slipway.Settings, *, synthetic: bool = False
-) -> tuple[Array, Array]:
-    seen = slipway.view(rollouts, synthetic=synthetic)
-    joint = slipway.evidence(seen, settings)["joint"]
-    back = first_time(joint >= 1 / settings.alpha, SECONDS)
-    return back, first_time(health.promoted(seen, joint, settings), SECONDS)
+def _slipway(seen: slipway.View, *presets: slipway.Settings) -> list[tuple[Array, Array]]:
+    common, proven = slipway.whatever_the_preset(seen), health.health(seen)
+    found = []
+    for settings in presets:
+        joint = slipway.evidence(seen, settings, common)["joint"]
+        back = first_time(joint >= 1 / settings.alpha, SECONDS)
+        passed = health.promoted(seen, joint, settings, proven)
+        found.append((back, first_time(passed, SECONDS)))
+    return found
 
 
 def _outcome(rollouts: Rollouts, back: Array, passed: Array | None) -> Array:

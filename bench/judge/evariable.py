@@ -1,7 +1,6 @@
 """The product's block e-variable and its wealth, for many rollouts at once.
 
-Shapes: counts and rates of stable are (replications, 1) or (replications,), bets are
-(replications, alternatives). A twin of ``controller/verdict/evariable.py`` and ``wealth.py``.
+Shapes: counts and rates are (replications,), bets on alternatives (alternatives, replications). A twin of ``controller/verdict/evariable.py`` and ``wealth.py``.
 """
 
 import numpy as np
@@ -25,8 +24,8 @@ def log_e(
     absolute: float = 0.0,
 ) -> Array:
     """Return ln S of (nc, xc, nb, xb) for the bet on *a* beside *b*; 0 without a control."""
-    nc, xc, nb, xb = (each[:, None] for each in counts)
-    b = b[:, None]
+    nc, xc, nb, xb = (each[None] for each in counts)
+    b = b[None]
     known = (nc > 0) & (nb > 0)
     mc, mb = np.where(known, nc, 1.0), np.where(known, nb, 1.0)
     if ratio == 1.0 and absolute == 0.0:
@@ -41,7 +40,7 @@ def log_e(
 
 def log_e_alone(n: Array, x: Array, a: Array, bound: Array) -> Array:
     """Return ln S of *x* in *n* against ``p <= bound``: nothing runs beside it."""
-    n, x, bound = n[:, None], x[:, None], bound[:, None]
+    n, x, bound = n[None], x[None], bound[None]
     return x * np.log(a / bound) + (n - x) * np.log((1 - a) / (1 - bound))
 
 
@@ -100,25 +99,25 @@ class Reserve:
     def __init__(self, replications: int, alternatives: int) -> None:
         self._cash = np.ones(replications)
         self._stake = np.full(replications, _FIRST_STAKE)
-        self._bets = np.zeros((replications, alternatives))
+        self._bets = np.zeros((alternatives, replications))
 
     @property
     def wealth(self) -> Array:
-        return np.minimum(self._cash + self._bets.sum(1), _MOST)
+        return np.minimum(self._cash + self._bets.sum(0), _MOST)
 
     def bet(self, logs: Array, dispersion: Array | float = 1.0, where: Array | None = None) -> None:
         """Take ``ln S`` of one bucket, for the replications *where* there is something to bet on."""
         if where is not None and not where.any():
             return
-        tempered = logs / np.asarray(dispersion)[..., None]
-        stake = (self._stake * self._cash / self._bets.shape[1])[:, None]
+        tempered = logs / np.asarray(dispersion)
+        stake = self._stake * self._cash / len(self._bets)
         with np.errstate(over="ignore"):  # what overflows is capped
             bets = np.minimum((self._bets + stake) * np.exp(np.clip(tempered, -700, 575)), _MOST)
         cash, stake_next = self._cash * (1 - self._stake), np.full_like(self._stake, 1 - DECAY)
         if where is None:
             self._bets, self._cash, self._stake = bets, cash, stake_next
             return
-        self._bets = np.where(where[:, None], bets, self._bets)
+        self._bets = np.where(where[None], bets, self._bets)
         self._cash = np.where(where, cash, self._cash)
         self._stake = np.where(where, stake_next, self._stake)
 
@@ -127,14 +126,14 @@ class Mean:
     """Wealth of bets that all stand from the first bucket on."""
 
     def __init__(self, replications: int, alternatives: int) -> None:
-        self._logs = np.zeros((replications, alternatives))
+        self._logs = np.zeros((alternatives, replications))
 
     @property
     def wealth(self) -> Array:
-        return np.exp(np.clip(self._logs, -700, 575)).mean(1)
+        return np.exp(np.clip(self._logs, -700, 575)).mean(0)
 
     def bet(self, logs: Array, dispersion: Array | float = 1.0) -> None:
-        self._logs = np.minimum(self._logs + logs / np.asarray(dispersion)[..., None], 575.0)
+        self._logs = np.minimum(self._logs + logs / np.asarray(dispersion), 575.0)
 
 
 class Rate:
@@ -158,18 +157,18 @@ class Rate:
 
 def worse_rates(tolerated: Array) -> Array:
     """Return nine rates beyond the tolerance: from a little worse to nearly always."""
-    t = np.minimum(tolerated, 0.99)[:, None]
-    steps = np.arange(8)
+    t = np.minimum(tolerated, 0.99)[None]
+    steps = np.arange(8)[:, None]
     first, last = 1.5 * t, 0.95
     spread = first * (last / first) ** (steps / 7)
     room = 0.999 - t
     close = t + room * (steps + 1) / 9
     is_close = first >= 0.9 * last
     lowest = np.where(is_close, np.minimum(1.2 * t, t + room / 9), 1.2 * t)
-    return np.hstack([lowest, np.where(is_close, close, spread)])
+    return np.vstack([lowest, np.where(is_close, close, spread)])
 
 
 def with_odds(rate: Array, factors: tuple[float, ...]) -> Array:
     """Return the probabilities whose odds are *factors* times those of *rate*."""
-    odds = np.array(factors) * (rate / (1 - rate))[:, None]
+    odds = np.array(factors)[:, None] * (rate / (1 - rate))
     return odds / (1 + odds)

@@ -12,9 +12,18 @@ LEAST_BUCKETS = 8  # two minutes
 _RECENT = 20  # buckets: five minutes
 
 
-def promoted(seen: View, joint: Array, settings: Settings = NORMAL) -> Array:
-    """Return per bucket whether the step would be passed at its end."""
-    passed = health(seen) >= 1 / settings.beta
+def promoted(
+    seen: View, joint: Array, settings: Settings = NORMAL, proven: Array | None = None
+) -> Array:
+    """Return per bucket whether the step would be passed at its end.
+
+    Args:
+        seen: the counts.
+        joint: the evidence against the canary.
+        settings: of the judge.
+        proven: `health`, where it is known already.
+    """
+    passed = (health(seen) if proven is None else proven) >= 1 / settings.beta
     passed &= joint < settings.suspicious
     passed &= np.maximum.accumulate(joint, axis=0) < 1 / settings.alpha
     passed &= _within_limits(seen) & ~_ambient(seen)
@@ -39,12 +48,12 @@ def _sound(seen: View) -> Array:
     for t in range(seen.buckets):
         if seen.share < 1:
             logs = _beside((nc[t], xc[t], nb[t], xb[t]), rate.value)
-            logs = np.where(seen.controlled(t)[:, None], logs, 0.0)
+            logs = np.where(seen.controlled(t)[None], logs, 0.0)
         else:
             expected = np.minimum(rate.value, bound / 2)
-            bets = np.stack([expected, np.sqrt(expected * bound)], 1)
+            bets = np.stack([expected, np.sqrt(expected * bound)])
             logs = log_e_alone(nc[t], xc[t], bets, bound)
-        joined = logs / dispersion[:, None]
+        joined = logs / dispersion
         if seen.many:
             a, b = seen.probes
             joined = joined + _beside((a.total[t], a.bad[t], b.total[t], b.bad[t]), own.value)
@@ -58,7 +67,7 @@ def _sound(seen: View) -> Array:
 def _beside(block: tuple[Array, Array, Array, Array], b: Array) -> Array:
     ratio, absolute = ACCEPTED
     worst = np.minimum(absolute + ratio * b, 0.999)
-    return log_e(block, np.stack([b, np.sqrt(b * worst)], 1), b, ratio, absolute)
+    return log_e(block, np.stack([b, np.sqrt(b * worst)]), b, ratio, absolute)
 
 
 class _Expected:
@@ -71,7 +80,7 @@ class _Expected:
     def logs(self, block: tuple[Array, Array, Array, Array], far: Array) -> Array:
         b = self._at.value
         expected = np.minimum(self._beyond.value, 0.98 * b)
-        found = log_e(block, np.stack([expected, np.sqrt(expected * b)], 1), b)
+        found = log_e(block, np.stack([expected, np.sqrt(expected * b)]), b)
         self._at.take(block[3], block[2])
         self._beyond.take(far, block[2])
         return found
@@ -81,15 +90,15 @@ def _quick(seen: View, index: int) -> Array:
     size, tail = seen.replications, 1 - QUANTILES[index]
     users, own, wealth = _Expected(tail, size), _Expected(tail, size), Mean(size, 2)
     course = np.empty_like(seen.canary.rows)
-    dispersion = seen.learned.dispersion_latency[index][:, None]
-    alone = np.full((size, 2), [tail / 16, tail / 4])
+    dispersion = seen.learned.dispersion_latency[index]
+    alone = np.outer([tail / 16, tail / 4], np.ones(size))
     canary, stable = seen.canary, seen.stable
     for t in range(seen.buckets):
         rows, beside = canary.rows[t], stable.rows[t]
         if seen.share < 1:
             block = (rows, canary.near[index, t], beside, stable.near[index, t])
             logs = users.logs(block, stable.far[index, t])
-            logs = np.where(seen.controlled(t)[:, None], logs, 0.0)
+            logs = np.where(seen.controlled(t)[None], logs, 0.0)
         else:
             logs = log_e_alone(rows, canary.far[index, t], alone, np.full(size, tail))
         joined = logs / dispersion

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.judge.latency import QUANTILES, learned_edges
-from bench.judge.numbers import Array
+from bench.judge.latency import QUANTILES, SIGMA, learned_edges
+from bench.judge.numbers import Array, above, normal_quantile
 from bench.judge.scenarios import SECONDS, Scenario
 
 GROUPS = 10
 _HOUR = 3600.0
 _SMALL = 240  # buckets of 15 s in an hour
 _LARGE = 60  # minutes
+CANARY_NOISE, STABLE_NOISE = 0.10, 0.03  # of the logarithm of latency
+_MEMORY = 0.8  # of that noise, per bucket
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Counts and dispersions, one value per replication; edges are (3, replications)."""
+    """Counts and dispersions, one value per replication; of latency (3, replications)."""
 
     rows: Array
     failed: Array
@@ -31,12 +33,14 @@ class Learned:
     dispersion_errors: Array
     dispersion_sessions: Array
     dispersion_latency: Array
+    wander: Array
     dispersion_traffic: Array
 
 
 def learn(rng: np.random.Generator, scenario: Scenario, rate: float, shape: int) -> Learned:
     """Return what *shape* hours before teach of a build with *scenario*'s usual behaviour."""
     rows = np.full(shape, rate * _HOUR)
+    dispersion_latency, wander = _latency_habits(rng, scenario, rate, shape)
     failed_groups, failing_groups = _grouped_failures(rng, scenario, rate, shape)
     failed, failing = failed_groups.sum((0, 1)), failing_groups.sum((0, 1))
     sessions = rows / scenario.stickiness
@@ -51,7 +55,8 @@ def learn(rng: np.random.Generator, scenario: Scenario, rate: float, shape: int)
         by_session=scenario.sessions,
         dispersion_errors=dispersion_of_failures(failed_groups),
         dispersion_sessions=dispersion_of_failures(failing_groups),
-        dispersion_latency=_latency_dispersions(rng, rate, shape),
+        dispersion_latency=dispersion_latency,
+        wander=wander,
         dispersion_traffic=_traffic_dispersion(rng, scenario, rate, shape),
     )
 
@@ -101,10 +106,44 @@ def dispersion_of_traffic(rows: Array) -> Array:
     return np.clip((20 * 3 + ratio.sum(0)) / (20 + len(ratio)), 1, 50)
 
 
-def _latency_dispersions(rng: np.random.Generator, rate: float, shape: int) -> Array:
+def wander_of_slow(slow: Array, rows: Array) -> Array:
+    """Return the variance of the share slow from minute to minute beyond chance, over s (1 - s).
+
+    Both arguments are (minutes, replications). What shakes both builds is in it, too: that costs
+    power only. Shrunk by five minutes of none.
+    """
+    share = slow.sum(0) / np.maximum(rows.sum(0), 1)
+    usual = np.maximum(share * (1 - share), 1e-9)
+    apart = np.square(slow / np.maximum(rows, 1) - share) * rows / usual
+    beyond = (apart.sum(0) + 5) / (len(rows) + 5) * len(rows) / (len(rows) - 1) - 1
+    return np.maximum(beyond, 0) / np.maximum(rows.mean(0), 1)
+
+
+def _latency_habits(
+    rng: np.random.Generator, scenario: Scenario, rate: float, shape: int
+) -> tuple[Array, Array]:
+    """Return dispersion and wander of each quantile: (3, replications) both."""
     rows = rng.poisson(rate * 60 / GROUPS, (_LARGE, GROUPS, shape))
-    found = [dispersion_of_slow(rng.binomial(rows, 1 - q), rows) for q in QUANTILES]
-    return np.array(found)
+    level = np.zeros((_SMALL, shape))
+    if scenario.noise:
+        level = slot_noise(rng, STABLE_NOISE, _SMALL, shape)
+    dispersions, wanders = [], []
+    for quantile in QUANTILES:
+        usual = normal_quantile(np.array(quantile))
+        tail = above(usual - level / SIGMA).reshape(_LARGE, -1, shape).mean(1)
+        slow = rng.binomial(rows, tail[:, None])
+        dispersions.append(dispersion_of_slow(slow, rows))
+        wanders.append(wander_of_slow(slow.sum(1), rows.sum(1)))
+    return np.array(dispersions), np.array(wanders)
+
+
+def slot_noise(rng: np.random.Generator, size: float, buckets: int, shape: int) -> Array:
+    """Return what one slot's latency (its logarithm) wanders from bucket to bucket: AR(1)."""
+    level, found = rng.normal(0, size, shape), np.empty((buckets, shape))
+    for bucket in range(buckets):
+        found[bucket] = level
+        level = _MEMORY * level + rng.normal(0, size * np.sqrt(1 - _MEMORY**2), shape)
+    return found
 
 
 def _traffic_dispersion(

@@ -22,6 +22,8 @@ _SLOWER = (1.4, 2.5, 8.0)
 _FEWER = np.array([0.02, 0.2, 0.5])
 _FEW_PROBES = np.array([0.4, 0.97])
 _FEW_MARGIN = 0.05
+FRESH = 3.0  # times as much as stable's may the latency of a fresh slot wander
+_MINUTE_BUCKETS = 4  # in which wandering hardly changes: it was learned by the minute
 MANY = 10  # own requests per bucket that count like users
 WEIGHTS = {
     "errors": 0.5,
@@ -105,24 +107,36 @@ def past_bound(learned: Learned) -> Array:
     return np.clip(np.minimum(LIMITS[0], LOOSE[0] * usual + LOOSE[1]), 1e-5, 0.99)
 
 
-def evidence(seen: View, settings: Settings = NORMAL) -> dict[str, Array]:
-    """Return E : 1 against the canary per bucket, of each signal and ``joint``."""
-    signals = {
-        "errors": _errors(seen, settings),
-        "silence": _silence(seen),
-        "probes": _probes(seen, settings),
-        "latency_limit": np.ones_like(seen.canary.rows),  # blames only without any control
-    }
-    for index, quantile in enumerate(QUANTILES):
-        signals[f"latency_p{quantile * 100:.0f}"] = _latency(seen, index)
+def evidence(
+    seen: View, settings: Settings = NORMAL, common: dict[str, Array] | None = None
+) -> dict[str, Array]:
+    """Return E : 1 against the canary per bucket, of each signal and ``joint``.
+
+    Args:
+        seen: the counts.
+        settings: of the judge.
+        common: of `whatever_the_preset`, where it is known already.
+    """
+    signals = dict(whatever_the_preset(seen) if common is None else common)
+    own = _Own(seen, settings)
+    signals["errors"] = _errors(seen, settings, own)
+    signals["probes"] = _probes(seen, own)
     joint = sum(weight * signals[name] for name, weight in WEIGHTS.items())
     return {**signals, "joint": np.asarray(joint)}
 
 
-def _errors(seen: View, settings: Settings) -> Array:
+def whatever_the_preset(seen: View) -> dict[str, Array]:
+    """Return the signals that no preset changes."""
+    found = {f"latency_p{q * 100:.0f}": _latency(seen, i) for i, q in enumerate(QUANTILES)}
+    found["silence"] = _silence(seen)
+    found["latency_limit"] = np.ones_like(seen.canary.rows)  # blames only without any control
+    return found
+
+
+def _errors(seen: View, settings: Settings, own: "_Own") -> Array:
     """Failed requests or sessions; own requests, where there are many, bet with them."""
     nc, xc, nb, xb, dispersion = seen.units()
-    rate, own, wealth = seen.usual(), _Own(seen, settings), Reserve(seen.replications, 9)
+    rate, wealth = seen.usual(), Reserve(seen.replications, 9)
     guard = _Guard(seen, 1 / (settings.alpha * WEIGHTS["errors"]))
     course = np.empty_like(nc)
     for t in range(seen.buckets):
@@ -132,37 +146,41 @@ def _errors(seen: View, settings: Settings) -> Array:
         else:
             stable = seen.probes[1]
             block = (nc[t], xc[t], stable.total[t], stable.bad[t])
-            logs = _worse(block, own.rate.value, Settings(*LOOSE))
+            logs = _worse(block, own.expected[t], Settings(*LOOSE))
             users = (nc[t] > 0) & (stable.total[t] > 0)
-        joined = np.where(users[:, None], logs / dispersion[:, None], 0.0)
+        joined = np.where(users[None], logs / dispersion, 0.0)
         failed = np.where(users, xc[t], 0.0)
         if seen.many:
-            joined = joined + own.logs(t)
+            joined = joined + own.logs[t]
             failed = failed + seen.probes[0].bad[t]
         wealth.bet(joined, where=users | seen.many)
-        guard.take(failed, joined * dispersion[:, None])
+        guard.take(failed, joined * dispersion)
         course[t] = guard.passed(wealth.wealth)
         rate.take(xb[t], nb[t])
-        own.take(t)
     return course
 
 
 class _Own:
-    """Bets on our own requests to both builds."""
+    """Bets on our own requests to both builds, bucket by bucket, and what was expected."""
 
     def __init__(self, seen: View, settings: Settings) -> None:
-        self._probes, self._settings = seen.probes, settings
+        canary, stable = seen.probes
         nothing = np.zeros(seen.replications)
-        self.rate = Rate(nothing, nothing)
+        rate = Rate(nothing, nothing)
+        self.expected: list[Array] = []
+        self.logs: list[Array] = []
+        for t in range(seen.buckets):
+            b = rate.value
+            block = (canary.total[t], canary.bad[t], stable.total[t], stable.bad[t])
+            self.expected.append(b)
+            self.logs.append(_worse(block, b, settings) if seen.many else _few(block, b))
+            rate.take(block[3], block[2])
 
-    def logs(self, t: int) -> Array:
-        canary, stable = self._probes
-        block = (canary.total[t], canary.bad[t], stable.total[t], stable.bad[t])
-        return _worse(block, self.rate.value, self._settings)
 
-    def take(self, t: int) -> None:
-        stable = self._probes[1]
-        self.rate.take(stable.bad[t], stable.total[t])
+def _few(block: tuple[Array, Array, Array, Array], b: Array) -> Array:
+    """One request each in a bucket: only what fails nearly always can be told."""
+    bets = np.maximum(_FEW_PROBES[:, None], 1.2 * (_FEW_MARGIN + b))
+    return log_e(block, np.minimum(bets, 0.999), b, 1.0, _FEW_MARGIN)
 
 
 class _Guard:
@@ -177,7 +195,7 @@ class _Guard:
     def take(self, failed: Array, logs: Array) -> None:
         self._failed += failed
         self._buckets += failed > 0
-        alone = Reserve(len(failed), logs.shape[1])
+        alone = Reserve(len(failed), len(logs))
         alone.bet(logs, _MOST_DISPERSION)
         self._plain |= (failed >= 3) & (alone.wealth >= self._needed)
 
@@ -197,26 +215,39 @@ def _latency(seen: View, index: int) -> Array:
     tail = 1 - QUANTILES[index]
     rate, own = (Rate(np.zeros(size), np.zeros(size), prior=tail) for _ in range(2))
     wealth, course = Reserve(size, len(_SLOWER)), np.ones_like(seen.canary.rows)
-    dispersion = seen.learned.dispersion_latency[index][:, None]
+    learned = seen.learned
     pair = seen.probes
     for t in range(seen.buckets):
         control = seen.controlled(t) & (seen.share < 1)
-        joined = np.zeros((size, len(_SLOWER)))
+        joined = np.zeros((len(_SLOWER), size))
         nc, nb = seen.canary.rows[t], seen.stable.rows[t]
         xc, xb = seen.canary.slow[index, t], seen.stable.slow[index, t]
         if control.any():
             logs = log_e((nc, xc, nb, xb), with_odds(rate.value, _SLOWER), rate.value)
-            joined += np.where(control[:, None], logs / dispersion, 0.0)
+            dispersion = learned.dispersion_latency[index] + _wandering(learned, index, nc, nb)
+            joined += np.where(control[None], logs / dispersion, 0.0)
             rate.take(np.where(control, xb, 0), np.where(control, nb, 0))
         if seen.many:
             block = (pair[0].total[t], pair[0].slow[index, t])
             block += (pair[1].total[t], pair[1].slow[index, t])
-            joined += log_e(block, with_odds(own.value, _SLOWER), own.value)
+            dispersion = 1 + _wandering(learned, index, block[0], block[2])
+            joined += log_e(block, with_odds(own.value, _SLOWER), own.value) / dispersion
             own.take(pair[1].slow[index, t], pair[1].total[t])
         if t >= WARM_UP:
             wealth.bet(joined, where=control | seen.many)
             course[t] = wealth.wealth
     return course
+
+
+def _wandering(learned: Learned, index: int, nc: Array, nb: Array) -> Array:
+    """Return how much of a difference in slow requests is just two slots being two slots.
+
+    A neighbour on the machine, a garbage collector, another mix: one slot's latency wanders from
+    minute to minute, and the more requests there are, the more of the difference is that. What
+    stable wandered in its past is known; a fresh slot is allowed `FRESH` times as much of it.
+    """
+    paired = nc * nb / np.maximum(nc + nb, 1)
+    return paired * _MINUTE_BUCKETS * FRESH**2 * learned.wander[index]
 
 
 def _silence(seen: View) -> Array:
@@ -225,7 +256,7 @@ def _silence(seen: View) -> Array:
     if seen.share >= 1:
         return course
     least = np.full(seen.replications, 0.5 * seen.share)
-    rates = np.outer(least, _FEWER)
+    rates = np.outer(_FEWER, least)
     wealth = Reserve(seen.replications, len(_FEWER))
     for t in range(WARM_UP, seen.buckets):
         rows = seen.canary.rows[t]
@@ -235,20 +266,11 @@ def _silence(seen: View) -> Array:
     return course
 
 
-def _probes(seen: View, settings: Settings) -> Array:
+def _probes(seen: View, own: _Own) -> Array:
     """Requests of our own: one per bucket with a wide margin, many with that of errors."""
-    canary, stable = seen.probes
-    own = _Own(seen, settings)
-    wealth = Reserve(seen.replications, 9 if seen.many else len(_FEW_PROBES))
-    course = np.empty_like(canary.total)
-    for t in range(seen.buckets):
-        if seen.many:
-            wealth.bet(own.logs(t))
-        else:
-            b = own.rate.value
-            bets = np.maximum(_FEW_PROBES, 1.2 * (_FEW_MARGIN + b)[:, None])
-            block = (canary.total[t], canary.bad[t], stable.total[t], stable.bad[t])
-            wealth.bet(log_e(block, np.minimum(bets, 0.999), b, 1.0, _FEW_MARGIN))
+    wealth = Reserve(seen.replications, len(own.logs[0]))
+    course = np.empty_like(seen.canary.rows)
+    for t, logs in enumerate(own.logs):
+        wealth.bet(logs)
         course[t] = wealth.wealth
-        own.take(t)
     return course

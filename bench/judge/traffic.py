@@ -8,14 +8,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bench.judge import latency
-from bench.judge.history import Learned, learn
+from bench.judge.history import CANARY_NOISE, STABLE_NOISE, Learned, learn, slot_noise
 from bench.judge.numbers import Array
 from bench.judge.scenarios import BUCKETS, SECONDS, Cell, Scenario
 
 SYNTHETIC = 75  # own requests per bucket and slot under synthetic load
 FEW_USERS = 5 * SECONDS  # fewer users' requests per bucket than this get synthetic load
-_NOISE = (0.10, 0.03)  # of the logarithm: canary, stable
-_MEMORY = 0.8  # of that noise, per bucket
 _BURST_SHAPE = 0.25  # gamma of mean 1 and cv 2
 
 
@@ -98,14 +96,11 @@ def _slowness(
 ) -> tuple[Array, Array]:
     """Return the logarithm of both builds' latency factor."""
     found = []
-    for base, size in zip((scenario.canary_slower, scenario.stable_slower), _NOISE, strict=True):
+    bases = (scenario.canary_slower, scenario.stable_slower)
+    for base, size in zip(bases, (CANARY_NOISE, STABLE_NOISE), strict=True):
         logs = np.repeat(np.log(base)[:, None], replications, axis=1)
         if scenario.noise:
-            level = rng.normal(0, size, replications)
-            for bucket in range(BUCKETS):
-                logs[bucket] += level
-                fresh = rng.normal(0, size * np.sqrt(1 - _MEMORY**2), replications)
-                level = _MEMORY * level + fresh
+            logs = logs + slot_noise(rng, size, BUCKETS, replications)
         found.append(logs)
     return found[0], found[1]
 
