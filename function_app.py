@@ -90,6 +90,13 @@ async def get_rollout(req: func.HttpRequest) -> func.HttpResponse:
     return await doors.api(req, "get_rollout")
 
 
+@app.function_name("get_evidence")
+@app.route("rollouts/{id}/evidence/{turn}", methods=["GET"])
+async def get_evidence(req: func.HttpRequest) -> func.HttpResponse:
+    """What one decision was made from, as it was kept."""
+    return await doors.api(req, "get_evidence")
+
+
 @app.function_name("command")
 @app.route("apps/{app}/{command}", methods=["POST"])
 async def command(req: func.HttpRequest) -> func.HttpResponse:

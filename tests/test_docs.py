@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from controller.adapters.memory.bus import MemoryBus
 from controller.adapters.memory.clock import ManualClock
+from controller.adapters.memory.evidence import MemoryEvidence
 from controller.adapters.memory.registry import MemoryRegistry
 from controller.adapters.memory.store import MemoryStore
 from controller.config.load import load_text
@@ -26,9 +27,12 @@ from controller.core.policy import Submit, apply
 from controller.core.reference import LIMITS
 from controller.entry.api import COMMANDS, Api
 from controller.entry.http import Request
+from controller.runtime.explainer import Explainer
 from controller.runtime.messages import parse_command
 from controller.runtime.reference import EXAMPLES
 from controller.settings import Settings
+from controller.verdict.explain import document
+from controller.verdict.records import judge_again
 from controller.web.views import app_detail, rollout_detail
 from controller.wiring import start_telemetry
 from tools import generate_docs
@@ -36,6 +40,7 @@ from tools import generate_docs
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
+EVIDENCE = ROOT / "tests" / "verdict" / "samples" / "evidence-gate-1.json"
 CODE = re.compile(r"\bSW\d{3}\b")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -222,6 +227,9 @@ async def test_the_requests_in_the_pages_are_accepted() -> None:
         bus=bus,
         registry=registry,
         configuration=Configured(),
+        explainer=Explainer(
+            buckets=store, evidence=MemoryEvidence(), history=store, clock=ManualClock()
+        ),
     )
 
     assert {command for command, _ in orders} == {"rollback", "deploy", "approve"}
@@ -252,11 +260,13 @@ async def test_every_field_of_an_answer_is_described() -> None:
     rollout = decide(state.active, Tick(at=now + timedelta(seconds=1))).rollout
 
     known = set(re.findall(r"`(\w+)`", read("api.md")))
-    shown = {*app_detail(spec, state, [rollout], []), *rollout_detail(rollout, [], [])}
-    figures = rollout_detail(rollout, [], [])["numbers"]["canary"]
+    shown = {*app_detail(spec, state, [rollout], []), *rollout_detail(rollout, [], [], None)}
+    figures = rollout_detail(rollout, [], [], None)["numbers"]["canary"]
+    explained = document(judge_again(json.loads(EVIDENCE.read_text(encoding="utf-8"))))
 
     assert shown - known == set()
     assert set(figures) - known == set()
+    assert {*explained, *explained["course"], *explained["signals"][0]} - known == set()
 
 
 # --- Messages -------------------------------------------------------------------------------------

@@ -59,6 +59,11 @@ class Client:
         """Return one rollout with its history."""
         return self._send("GET", ("api", "rollouts", name), None, must_have="state")
 
+    def evidence(self, rollout: str, turn: int) -> Json:
+        """Return what one decision of a rollout was made from, as it was kept."""
+        path = ("api", "rollouts", rollout, "evidence", str(turn))
+        return self._send("GET", path, None, must_have="judgement")
+
     def order(self, app: str, command: str, body: Mapping[str, str | bool]) -> Json:
         """Give an order to *app* and return the answer. Never sent twice."""
         content = json.dumps(body).encode()

@@ -15,10 +15,11 @@ from controller.core.errors import (
     UnknownAppError,
     UnknownRolloutError,
 )
-from controller.core.model import Image
+from controller.core.model import Image, Rollout
 from controller.core.plan import AppId, AppSpec
 from controller.entry.http import MAX_BODY_BYTES, Request, Response, json_object, problem
 from controller.ports import BucketStore, Bus, Configuration, History, Registry, StateStore
+from controller.runtime.explainer import Explainer
 from controller.runtime.messages import (
     ImageName,
     OrderBody,
@@ -44,6 +45,7 @@ _FIELDS: Final[Mapping[str, frozenset[str]]] = {
 }
 _FLAGS: Final = frozenset({"override"})
 _COMMON: Final = frozenset({"reason", "by", "id"})
+_TURN: Final = re.compile(r"[0-9]{1,9}")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the OCI distribution's grammar
 
 
@@ -57,6 +59,7 @@ class Api:
     bus: Bus
     registry: Registry
     configuration: Configuration
+    explainer: Explainer
 
     async def health(self, _: Request) -> Response:
         """Answer ``GET /api/health``: the process runs and its configuration is readable."""
@@ -79,15 +82,21 @@ class Api:
 
     async def get_rollout(self, request: Request) -> Response:
         """Answer ``GET /api/rollouts/{id}``."""
-        name = request.route.get("id", "")
-        rollout = await self.history.rollout(name)
-        if rollout is None:
-            raise UnknownRolloutError(
-                f"There is no rollout {name!r}.", fix="GET /api/apps/{app} lists an app's rollouts."
-            )
+        rollout = await self._rollout(request)
         audit = await self.history.audit(rollout.app, rollout=rollout.id, limit=_LATEST_EVENTS)
         buckets = await self.buckets.buckets(rollout.app, rollout.id)
-        return _ok(rollout_detail(rollout, audit, buckets))
+        judgement = await self.explainer.current(rollout)
+        return _ok(rollout_detail(rollout, audit, buckets, judgement))
+
+    async def get_evidence(self, request: Request) -> Response:
+        """Answer ``GET /api/rollouts/{id}/evidence/{turn}``: the document as it was kept."""
+        rollout = await self._rollout(request)
+        turn = request.route.get("turn", "")
+        if not _TURN.fullmatch(turn):
+            raise MalformedError(
+                f"{turn!r} is not a turn.", fix="`evidence` of an event ends in its turn's number."
+            )
+        return _ok(await self.explainer.kept(rollout, int(turn)))
 
     async def command(self, request: Request) -> Response:
         """Answer ``POST /api/apps/{app}/{command}``: 202, with where to look."""
@@ -163,6 +172,15 @@ class Api:
         return ImageName(
             registry=source.registry, repository=source.repository, digest=digest, tag=str(tag)
         )
+
+    async def _rollout(self, request: Request) -> Rollout:
+        name = request.route.get("id", "")
+        rollout = await self.history.rollout(name)
+        if rollout is None:
+            raise UnknownRolloutError(
+                f"There is no rollout {name!r}.", fix="GET /api/apps/{app} lists an app's rollouts."
+            )
+        return rollout
 
     async def _spec(self, request: Request) -> AppSpec:
         apps = await self.configuration.apps()

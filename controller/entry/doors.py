@@ -23,7 +23,7 @@ log = logging.getLogger("slipway.doors")
 
 _ALERT_SECONDS: Final = 8  # an action group waits ten
 
-ApiDoor = Literal["health", "list_apps", "get_app", "get_rollout", "command"]
+ApiDoor = Literal["health", "list_apps", "get_app", "get_rollout", "get_evidence", "command"]
 
 
 def open_telemetry(environment: Mapping[str, str]) -> None:
@@ -62,12 +62,14 @@ async def api(request: func.HttpRequest, door: ApiDoor) -> func.HttpResponse:
             bus=home.bus,
             registry=home.registry,
             configuration=home.configuration,
+            explainer=home.explainer,
         )
         doors: dict[ApiDoor, Callable[[Request], Awaitable[Response]]] = {
             "health": behind.health,
             "list_apps": behind.list_apps,
             "get_app": behind.get_app,
             "get_rollout": behind.get_rollout,
+            "get_evidence": behind.get_evidence,
             "command": behind.command,
         }
         return await doors[door](plain)

@@ -187,7 +187,7 @@ def _band(
     return tuple(
         (x, low, high)
         for x, low, high in zip(seconds, lows, highs, strict=False)
-        if low is not None and high is not None
+        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
     )
 
 

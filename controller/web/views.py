@@ -8,7 +8,9 @@ from controller.core.model import AppState, Image, Release, Rollout, SwapProgres
 from controller.core.plan import AppSpec
 from controller.ports import AuditRow, StoredBucket
 from controller.verdict.buckets import Bucket, total
+from controller.verdict.explain import document
 from controller.verdict.judge import arm_numbers
+from controller.verdict.question import Judgement
 
 Json = dict[str, Any]
 
@@ -86,8 +88,16 @@ def rollout_view(r: Rollout) -> Json:
     }
 
 
-def rollout_detail(r: Rollout, audit: Sequence[AuditRow], buckets: Sequence[StoredBucket]) -> Json:
-    """Return one rollout with its history and the figures of both builds in the current state."""
+def rollout_detail(
+    r: Rollout,
+    audit: Sequence[AuditRow],
+    buckets: Sequence[StoredBucket],
+    judgement: Judgement | None,
+) -> Json:
+    """Return one rollout with its history and the figures of both builds in the current state.
+
+    *judgement* is the judge's present word; None where nothing is judged.
+    """
     shown = [pair for pair in buckets if r.is_over or pair.start >= r.entered_at]
     stable = [pair.stable for pair in shown if pair.stable is not None]
     return rollout_view(r) | {
@@ -95,6 +105,7 @@ def rollout_detail(r: Rollout, audit: Sequence[AuditRow], buckets: Sequence[Stor
             "canary": _arm([pair.canary for pair in shown]),
             "stable": _arm(stable) if stable else None,
         },
+        "explanation": document(judgement) if judgement else None,
         "events": [_event(row) for row in audit],
     }
 

@@ -13,6 +13,7 @@ from controller.entry.http import Request, Response
 from controller.entry.intake import Intake
 from controller.entry.webhooks import registry_webhook
 from controller.ports import Message
+from controller.runtime.explainer import Explainer
 from controller.runtime.messages import COMMANDS_QUEUE
 from tests.runtime.kit import House, digest, spec
 
@@ -65,6 +66,12 @@ class Doors:
             registry=self.house.registry,
         )
         self.secrets = MemorySecrets({"webhook-acr": SECRET}, weather=self.house.weather)
+        self.explainer = Explainer(
+            buckets=self.house.store,
+            evidence=self.house.evidence,
+            history=self.house.store,
+            clock=self.house.clock,
+        )
         self.api = Api(
             store=self.house.store,
             history=self.house.store,
@@ -72,6 +79,7 @@ class Doors:
             bus=self.house.ports.bus,
             registry=self.house.registry,
             configuration=self.house.configuration,
+            explainer=self.explainer,
         )
 
     async def webhook(

@@ -17,13 +17,17 @@ from controller.core.errors import (
     UnknownAppError,
     UnknownRolloutError,
 )
+from controller.core.events import Label
 from controller.core.model import State
 from controller.core.plan import Freeze
 from controller.entry.api import COMMANDS
 from controller.entry.http import MAX_BODY_BYTES, Request, Response, refuse
+from controller.runtime.explainer import turn_of
 from controller.runtime.messages import parse_command
+from controller.verdict.judge import JUDGE
+from controller.verdict.records import judge_again, judgement_from
 from tests.entry.kit import Doors, error_of
-from tests.runtime.kit import Habit, digest, image, spec, submit
+from tests.runtime.kit import SECOND, Habit, digest, image, spec, submit
 
 REFERENCE = image(3).reference
 
@@ -132,6 +136,86 @@ async def test_what_is_not_there_is_404(door: str, route: dict[str, str], code: 
 
     assert answer.status == 404
     assert error_of(answer)["code"] == code
+
+
+# --- What the judge thinks ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "later"), [(State.OBSERVING, 60), (State.BAKING, 20)])
+async def test_what_is_being_judged_is_explained(state: State, later: int) -> None:
+    """The present word with its signals and its whole course; it decides nothing."""
+    api = doors()
+    await api.house.send(submit(2))
+    running = await api.house.run_to(state)
+    await api.house.run_for(later * SECOND)
+
+    rollout = (await get(api, "get_rollout", id=running.id)).body
+    told = judgement_from(rollout["explanation"])
+
+    assert told.judge == JUDGE
+    assert told.signals[0].name == "errors"
+    assert len(told.course.starts) == len(told.course.canary_rate) > 0
+    assert rollout["state"] == state
+    json.dumps(rollout, allow_nan=False)
+
+
+async def test_what_is_over_has_no_explanation() -> None:
+    api = doors()
+    await api.house.send(submit(2))
+    await api.house.run()
+    (over,) = await api.house.rollouts()
+
+    assert (await get(api, "get_rollout", id=over.id)).body["explanation"] is None
+
+
+async def test_a_judge_that_cannot_be_asked_hides_no_rollout() -> None:
+    api = doors()
+    await api.house.send(submit(2))
+    running = await api.house.run_to(State.OBSERVING)
+
+    api.house.weather.script("load_watch", Fault.TRANSIENT)
+    answer = await get(api, "get_rollout", id=running.id)
+
+    assert (answer.status, answer.body["explanation"]) == (200, None)
+
+
+async def test_what_a_decision_was_made_from_can_be_fetched_and_judged_again() -> None:
+    api = doors()
+    api.house.habits[digest(2)] = Habit(failing=0.5)
+    await api.house.send(submit(2))
+    await api.house.run()
+    (over,) = await api.house.rollouts()
+    events = (await get(api, "get_rollout", id=over.id)).body["events"]
+    ((place, event),) = [(e["evidence"], e) for e in events if e["evidence"]]
+
+    document = (await get(api, "get_evidence", id=over.id, turn=str(turn_of(place)))).body
+
+    again = judge_again(document)
+    assert document == json.loads(await api.house.evidence.read(place) or b"")
+    assert (again.label, again.numbers) == (Label.REGRESSED, event["numbers"])
+    assert again.reason in event["why"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "status", "code", "said"),
+    [
+        ("999", 404, "SW303", "Turns with evidence: none."),
+        ("soon", 400, "SW301", "ends in its turn's number"),
+        ("-1", 400, "SW301", "ends in its turn's number"),
+        ("1" * 99, 400, "SW301", "ends in its turn's number"),
+    ],
+)
+async def test_evidence_that_is_not_there_is_told(
+    turn: str, status: int, code: str, said: str
+) -> None:
+    api = doors()
+    await api.house.send(submit(2))
+    running = await api.house.run_to(State.OBSERVING)
+
+    answer = await get(api, "get_evidence", id=running.id, turn=turn)
+
+    assert (answer.status, answer.body["error"]["code"]) == (status, code)
+    assert said in answer.body["error"]["fix"]
 
 
 # --- Orders ---------------------------------------------------------------------------------------

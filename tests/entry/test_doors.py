@@ -36,6 +36,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Doors], Doors]:
             history=house.store,
             buckets=house.store,
             registry=house.registry,
+            explainer=behind.explainer,
             engine=house.engine,
             observer=house.observer,
             sweeper=house.sweeper,

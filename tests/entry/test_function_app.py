@@ -57,6 +57,12 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "authLevel": "function",
         "route": "rollouts/{id}",
     },
+    "get_evidence": {
+        "type": "httpTrigger",
+        "methods": ["GET"],
+        "authLevel": "function",
+        "route": "rollouts/{id}/evidence/{turn}",
+    },
     "command": {
         "type": "httpTrigger",
         "methods": ["POST"],
