@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -249,6 +249,12 @@ class GateSection(Section):
         description="Share of the new build's traffic that must show in telemetry: 0.5 is half of "
         "what the step's weight gives it.",
     )
+    quantiles: list[Literal[50, 90, 99]] = Field(
+        default=[50, 90, 99],
+        min_length=1,
+        description="Percentiles of the latency that each step must show to be acceptable. p99 "
+        "takes 300 requests of the new build at least; all three may speak against it anyway.",
+    )
     synthetic: SyntheticSection = Field(
         default=SyntheticSection(), description="Requests of Slipway's own to both builds."
     )
@@ -269,6 +275,7 @@ class GateSection(Section):
             acceptance=self.acceptance.over(preset.acceptance),
             warm_up=self.warm_up,
             silence_share=self.silence_share,
+            quantiles=tuple(self.quantiles),
             synthetic=self.synthetic.to_core(),
             metrics=tuple(metric.to_core() for metric in self.metrics),
         )

@@ -296,7 +296,8 @@ def test_any_damage_is_a_configuration_error_or_no_error(example: str, data: st.
 
 def test_a_preset_gives_margins_and_what_is_said_beside_it_wins(minimal: str) -> None:
     text = (
-        minimal + "      judge: {preset: strict, acceptance: {error_absolute: 0.01}, beta: 0.1}\n"
+        minimal + "      judge: {preset: strict, acceptance: {error_absolute: 0.01}, beta: 0.1,"
+        " quantiles: [50]}\n"
     )
 
     gate = load_text(text, name="apps.yaml")[plan.AppId("shop")].analysis.gate
@@ -305,6 +306,7 @@ def test_a_preset_gives_margins_and_what_is_said_beside_it_wins(minimal: str) ->
     assert gate.tolerance.latency_ratio == Gate().tolerance.latency_ratio
     assert (gate.acceptance.error_ratio, gate.acceptance.error_absolute) == (1.5, 0.01)
     assert (gate.alpha, gate.beta) == (Gate().alpha, 0.1)
+    assert gate.quantiles == (50,)
 
 
 @pytest.mark.parametrize("preset", list(Preset))

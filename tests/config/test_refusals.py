@@ -100,6 +100,7 @@ SECTIONS = [
     ("ratio-below-1", "analysis: {judge: {tolerance: {error_ratio: 0.5}}}", "analysis.judge.tolerance.error_ratio", "at least 1", ""),
     ("acceptance-inside", "analysis: {judge: {acceptance: {error_ratio: 1.1}}}", "analysis.judge.acceptance.error_ratio", "less than the tolerance of 1.2", "raise acceptance"),
     ("tolerance-outside", "analysis: {judge: {preset: strict, tolerance: {latency_ratio: 2}}}", "analysis.judge.tolerance.latency_ratio", "acceptance of 1.4125 is less", ""),
+    ("quantile", "analysis: {judge: {quantiles: [95]}}", "analysis.judge.quantiles[0]", "not one of: 50, 90, 99", ""),
     ("probes-many", "analysis: {judge: {synthetic: {per_poll: 1000}}}", "analysis.judge.synthetic.per_poll", "at most 200", ""),
     ("probes-path", "analysis: {judge: {synthetic: {path: 'https://x/'}}}", "analysis.judge.synthetic.path", "starts with '/'", "Without scheme"),
     ("metric-no-query", "analysis: {judge: {metrics: [{name: a}]}}", "analysis.judge.metrics[0]", "has no query", "write KQL"),
