@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controller.core.effects import EffectKey
+from controller.core.gate import Learned
 from controller.core.plan import SlotName
 
 Number = float | int | str | None
@@ -33,6 +34,7 @@ class PreflightPassed(_Reply):
     stable_image: str | None  # as configured on the active slot
     stable_release: str | None  # identity that the active slot's build reports to telemetry
     warnings: tuple[str, ...] = ()
+    learned: Learned | None = None  # what that build was like lately; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,6 +227,7 @@ def learn(r: Rollout, event: PreflightPassed) -> Rollout:
         stable_image=event.stable_image,
         stable_release=event.stable_release,
         warnings=event.warnings,
+        learned=event.learned,
     )
 
 

@@ -70,6 +70,7 @@ from controller.core.events import (
     SwapUndone,
     Tick,
 )
+from controller.core.gate import Exposure
 from controller.core.model import ENDS, Record, Rollout, State, Verdict
 from controller.core.schedule import deadline, past_rollback_deadline, schedule
 from controller.core.words import explain, record, verb
@@ -341,6 +342,8 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
     )
     if row.to in {S.SHIFTING, S.PROMOTING}:
         moved = replace(moved, had_users=True, exposed_at=r.exposed_at or event.at)
+    if isinstance(event, Done):
+        moved = _exposed(moved, event)
     if row.to is S.ROLLING_BACK and not stays:
         moved = replace(moved, undone_because=moved.why)
     if row.source is S.HELD and not stays:
@@ -353,6 +356,15 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
     kind = "page" if _is_page(r, event, row) else "transition"
     said = event.detail if isinstance(event, Done) else ""
     return Decision(moved, (record(moved, event, kind, said or moved.why, came_from=r.state),), row)
+
+
+def _exposed(r: Rollout, event: Done) -> Rollout:
+    """Remember since when users have this share of the new build: it was just read back."""
+    share = r.weight / 100
+    known = r.exposures[-1].share if r.exposures else 0.0
+    if r.state not in {S.OBSERVING, S.BAKING, S.HELD} or share == known:
+        return r
+    return replace(r, exposures=(*r.exposures, Exposure(since=event.at, share=share)))
 
 
 def _is_page(r: Rollout, event: Event, row: Row[Any]) -> bool:

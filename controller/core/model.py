@@ -8,6 +8,7 @@ from typing import NewType
 
 from controller.core.effects import Effect
 from controller.core.events import Label
+from controller.core.gate import Exposure, Learned
 from controller.core.plan import AppId, AppSpec, HeldTraffic, Percent, Routing, SlotName, Step
 
 RolloutId = NewType("RolloutId", str)
@@ -134,6 +135,8 @@ class Rollout:
     preferred: tuple[SlotName, ...] = ()  # slots that it may fill, best first
     had_users: bool = False  # traffic was pointed at it
     exposed_at: datetime | None = None  # since when
+    exposures: tuple[Exposure, ...] = ()  # what share it had since when, as it was read back
+    learned: Learned | None = None  # what the stable build was like before, from PREFLIGHT
     active: SlotName | None = None  # slot of the stable build, from PREFLIGHT
     idle: SlotName | None = None  # slot that this rollout fills
     stable_image: str | None = None

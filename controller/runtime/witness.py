@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from controller.core.asks import marks
+from controller.core.gate import Exposure
 from controller.core.model import Rollout, State
 from controller.core.telemetry import IdentifyBy
 from controller.ports import BucketStore, EvidenceStore, StoredBucket, WorkspaceWatch
 from controller.verdict.buckets import Bucket
 from controller.verdict.judge import judge
+from controller.verdict.memory import Memory
 from controller.verdict.platform import PlatformEvidence
 from controller.verdict.question import Judgement, Pair, Phase, Question
 
+_MEMORIES: Final = 32  # of rollouts that this process judged lately
 _MOST_PAIRS: Final = 240  # an hour of them: a build that is held for long costs no more and more
+_AT_A_TIME: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +39,23 @@ class Witness:
 
     buckets: BucketStore
     evidence: EvidenceStore
+    memories: OrderedDict[str, Memory] = field(default_factory=OrderedDict[str, Memory])
 
     async def testify(self, rollout: Rollout, now: datetime) -> Findings:
         """Return what the judge says of the rollout's current state at *now*."""
         stored = await self.buckets.buckets(rollout.app, rollout.id)
         watch = await self.buckets.load_watch(rollout.spec.analysis.observation)
         question = ask(rollout, now, stored, watch)
-        return Findings(question=question, judgement=judge(question), query=watch.query)
+        memory = self._memory_of(rollout)
+        judgement = judge(question, memory=memory)
+        return Findings(question=question, judgement=judgement, query=watch.query)
+
+    def _memory_of(self, rollout: Rollout) -> Memory:
+        memory = self.memories.pop(rollout.id, None) or Memory()
+        self.memories[rollout.id] = memory
+        while len(self.memories) > _MEMORIES:
+            self.memories.popitem(last=False)
+        return memory
 
     async def keep(self, rollout: Rollout, findings: Findings) -> tuple[str, str]:
         """Store the evidence of a decision; return where it is and its SHA-256."""
@@ -49,7 +64,7 @@ class Witness:
             "turn": rollout.turn,
             "state": rollout.state,
             "step": rollout.step,
-            "judgement": asdict(findings.judgement),
+            "judgement": asdict(judge(findings.question, with_course=True)),
             "question": asdict(findings.question),
             "query": findings.query,
         }
@@ -64,19 +79,25 @@ def ask(
     stored: Sequence[StoredBucket],
     watch: WorkspaceWatch,
 ) -> Question:
-    """Return the question about the rollout's current state, from its own buckets alone."""
+    """Return the question about the rollout's current state, from its own buckets alone.
+
+    Evidence against the build carries over from step to step; that it is healthy, each shows anew.
+    """
     since = rollout.entered_at
-    shown = [pair for pair in stored if pair.start >= since][-_MOST_PAIRS:]
+    exposures = rollout.exposures or (Exposure(since=since, share=rollout.weight / 100),)
+    shown = _newest([pair for pair in stored if pair.start >= exposures[0].since])
     mark, stable_mark = marks(rollout)
-    share = rollout.weight / 100
+    has_stable = stable_mark is not None
     least, most = _observation(rollout)
     analysis = rollout.spec.analysis
     answered = max(watch.last_success, since) if watch.last_success else since
     return Question(
         limits=analysis.limits,
         gate=analysis.gate,
-        pairs=[_pair(pair, share, has_stable=stable_mark is not None) for pair in shown],
+        learned=rollout.learned,
+        pairs=[_pair(p, _share(exposures, p.start), has_stable=has_stable) for p in shown],
         bucket=analysis.bucket,
+        step_since=since,
         phase=Phase.BAKE if State.BAKING in {rollout.state, rollout.held_from} else Phase.CANARY,
         elapsed=now - since,
         min_observation=least,
@@ -89,6 +110,16 @@ def ask(
         identified_by=str(mark.by.value) if mark else IdentifyBy.VERSION.value,
         platform=_platform(rollout, watch, now),
     )
+
+
+def _newest(stored: Sequence[StoredBucket]) -> Sequence[StoredBucket]:
+    """Leave out the oldest, many at a time, so that the first that counts seldom changes."""
+    over = max(len(stored) - _MOST_PAIRS, 0)
+    return stored[-(-over // _AT_A_TIME) * _AT_A_TIME :]
+
+
+def _share(exposures: Sequence[Exposure], at: datetime) -> float:
+    return next(each.share for each in reversed(exposures) if each.since <= at)
 
 
 def _pair(stored: StoredBucket, share: float, *, has_stable: bool) -> Pair:

@@ -104,11 +104,6 @@ class Seen:
             self.probes_slow = (Tail(pair.probes[0].histogram), Tail(pair.probes[1].histogram))
 
 
-def look_at(question: Question) -> list[Seen]:
-    """Return all pairs of *question*, oldest first."""
-    return [Seen(pair) for pair in question.pairs]
-
-
 def bins(ratio: float) -> int:
     """Return how many bins a factor of *ratio* spans."""
     return round(math.log10(ratio) * BINS_PER_DECADE)

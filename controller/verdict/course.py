@@ -75,16 +75,14 @@ def _interval(seen: Totals) -> Interval | None:
     return beta_binomial_interval(seen.failed_rows, seen.rows, alpha=_ALPHA) if seen.rows else None
 
 
-def course_of(question: Question, evidence: Evidence, health: Health, *, full: bool) -> Course:
-    """Return the evidence over time; the builds' rates with their intervals only if *full*."""
+def course_of(question: Question, evidence: Evidence, health: Health) -> Course:
+    """Return the evidence over time, and the builds' rates with their intervals."""
     pairs = question.pairs
     kept = _thinned(len(pairs))
-    rates: tuple[list[_Point], list[_Point]] = ([], [])
-    if full:
-        rates = (
-            _rates([pair.canary for pair in pairs], kept),
-            _rates([pair.stable for pair in pairs], kept),
-        )
+    rates = (
+        _rates([pair.canary for pair in pairs], kept),
+        _rates([pair.stable for pair in pairs], kept),
+    )
     return Course(
         starts=tuple(pairs[index].start for index in kept),
         evidence=tuple(evidence.course[index] for index in kept),

@@ -7,7 +7,7 @@ from typing import Final
 from controller.core.gate import Criticality, Metric
 from controller.verdict.arms import QUANTILES, Seen
 from controller.verdict.buckets import Totals, total
-from controller.verdict.question import Question
+from controller.verdict.question import Pair, Question
 from controller.verdict.signals import (
     Errors,
     Latency,
@@ -73,29 +73,37 @@ class Evidence:
         )
 
 
-def weigh(question: Question, pairs: Sequence[Seen]) -> Evidence:
-    """Return the evidence after each of the question's *pairs*.
+class Scales:
+    """All signals while the buckets pass by. What was weighed once need not be weighed again."""
 
-    A weighted mean of e-processes is an e-process, whatever they have to do with each other; so the
-    chance that a build within tolerance ever reaches ``1 / alpha`` is alpha at most.
-    """
-    signals = _signals(question)
-    joint: list[float] = []
-    shares = [s for s in signals if s.weight > 0 and not s.decides_alone]
-    # A critical metric's budget is its own: it is spent there and missing here.
-    for seen in pairs:
-        for signal in signals:
+    def __init__(self, question: Question) -> None:
+        self._signals = _signals(question)
+        # A critical metric's budget is its own: it is spent there and missing here.
+        self._joint = [s for s in self._signals if s.weight > 0 and not s.decides_alone]
+        self._course: list[float] = []
+        self._threshold = 1.0 / question.gate.alpha
+
+    def take(self, seen: Seen) -> None:
+        """Take the next pair of buckets."""
+        for signal in self._signals:
             signal.process.take(seen)
             signal.course.append(signal.process.evidence)
-        joint.append(sum(s.weight * s.course[-1] for s in shares))
-    arms = [seen.pair.stable for seen in pairs if seen.pair.stable is not None]
-    return Evidence(
-        signals=signals,
-        course=joint,
-        threshold=1.0 / question.gate.alpha,
-        canary=total(seen.pair.canary for seen in pairs),
-        stable=total(arms) if any(arm.rows for arm in arms) else None,
-    )
+        self._course.append(sum(s.weight * s.course[-1] for s in self._joint))
+
+    def read(self, pairs: Sequence[Pair]) -> Evidence:
+        """Return the evidence by now; *pairs* are all that was taken.
+
+        A weighted mean of e-processes is an e-process, whatever they have to do with each other; so
+        the chance that a build within tolerance ever reaches ``1 / alpha`` is alpha at most.
+        """
+        arms = [pair.stable for pair in pairs if pair.stable is not None]
+        return Evidence(
+            signals=self._signals,
+            course=self._course,
+            threshold=self._threshold,
+            canary=total(pair.canary for pair in pairs),
+            stable=total(arms) if any(arm.rows for arm in arms) else None,
+        )
 
 
 def _signals(question: Question) -> list[Weighed]:

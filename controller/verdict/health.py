@@ -15,6 +15,7 @@ from controller.verdict.arms import (
     Control,
     Seen,
     bins,
+    control_of,
     failing_sessions,
     failures,
     is_warm,
@@ -185,14 +186,20 @@ class WithinLimit:
 Test = Sound | Quick | WithinLimit
 
 
-def tests_of(question: Question, pairs: Sequence[Seen]) -> Sequence[Test]:
-    """Return what must hold of the new build at once."""
+def is_compared(question: Question) -> bool:
+    """Whether the step has anything to compare the build with, beside the absolute limits."""
+    since = question.step_since
+    return question.learned is not None or any(
+        control_of(pair) is Control.STABLE
+        for pair in question.pairs
+        if since is None or pair.start >= since
+    )
+
+
+def _tests_of(question: Question) -> Sequence[Test]:
     wanted = [i for i, percent in enumerate(QUANTILES) if percent in question.gate.quantiles]
     quick = [Quick(question, index) for index in wanted]
-    is_compared = question.learned is not None or any(
-        seen.control is Control.STABLE for seen in pairs
-    )
-    if is_compared and all(test.is_known for test in quick):
+    if is_compared(question) and all(test.is_known for test in quick):
         return [Sound(question), *quick]
     return [Sound(question), WithinLimit(question)]
 
@@ -215,17 +222,24 @@ class Health:
         return min(self.tests, key=lambda name: self.tests[name])
 
 
-def look(question: Question, pairs: Sequence[Seen]) -> Health:
-    """Return the evidence of health after each of the question's *pairs*."""
-    tests = tests_of(question, pairs)
-    since = question.step_since
-    course: list[float] = []
-    for seen in pairs:
-        counts = since is None or seen.pair.start >= since
-        for test in tests:
+class Checkup:
+    """All tests of health while the buckets pass by."""
+
+    def __init__(self, question: Question) -> None:
+        self._since = question.step_since
+        self._tests = _tests_of(question)
+        self._course: list[float] = []
+
+    def take(self, seen: Seen) -> None:
+        """Take the next pair; what lies before the step only teaches what to expect."""
+        counts = self._since is None or seen.pair.start >= self._since
+        for test in self._tests:
             test.take(seen, counts=counts)
-        course.append(min(test.wealth for test in tests))
-    return Health(course=course, tests={test.name: test.wealth for test in tests})
+        self._course.append(min(test.wealth for test in self._tests))
+
+    def read(self) -> Health:
+        """Return the evidence of health by now."""
+        return Health(course=self._course, tests={test.name: test.wealth for test in self._tests})
 
 
 def _acceptable(block: Block, at: Rate, beyond: Rate) -> list[float]:

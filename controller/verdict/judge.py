@@ -12,12 +12,12 @@ from typing import Final
 from controller.core.events import Label, Number
 from controller.core.gate import Criticality
 from controller.verdict import platform, surroundings
-from controller.verdict.arms import look_at
 from controller.verdict.buckets import Totals, total
 from controller.verdict.course import course_of, signals_of
-from controller.verdict.evidence import Evidence, Weighed, weigh
-from controller.verdict.health import Health, look
-from controller.verdict.question import Judgement, Pair, Phase, Question
+from controller.verdict.evidence import Evidence, Weighed
+from controller.verdict.health import Health
+from controller.verdict.memory import Memory
+from controller.verdict.question import Course, Judgement, Pair, Phase, Question
 from controller.verdict.sentences import effect_of, lacking, opposed, ratio, told_of, weakness
 
 __all__ = ["JUDGE", "Judgement", "Question", "arm_numbers", "judge"]
@@ -26,15 +26,17 @@ JUDGE: Final = "evidence-gate/1"
 _PERCENTILES: Final = (50, 90, 95, 99)
 
 
-def judge(question: Question, *, with_course: bool = False) -> Judgement:
+def judge(
+    question: Question, *, with_course: bool = False, memory: Memory | None = None
+) -> Judgement:
     """Return what the evidence says now. Pure; the same question gets the same answer.
 
     Args:
         question: everything that the judgement depends on.
-        with_course: also how the evidence came to be, for charts; it takes longer.
+        with_course: with every signal and how the evidence came to be, for people; it takes longer.
+        memory: of this rollout, where it is judged again and again: saves time, changes nothing.
     """
-    pairs = look_at(question)
-    evidence, health = weigh(question, pairs), look(question, pairs)
+    evidence, health = (memory or Memory()).look(question)
     step = [p for p in question.pairs if _is_of_step(question, p)]
     canary, stable = evidence.canary, evidence.stable
     if len(step) < len(question.pairs):
@@ -45,8 +47,8 @@ def judge(question: Question, *, with_course: bool = False) -> Judgement:
         reason=f"{reason}{_doubts(question)}" if label is Label.HEALTHY else reason,
         numbers=_numbers(question, evidence, health, canary, stable),
         judge=JUDGE,
-        signals=signals_of(question, evidence, health),
-        course=course_of(question, evidence, health, full=with_course),
+        signals=signals_of(question, evidence, health) if with_course else (),
+        course=course_of(question, evidence, health) if with_course else Course(),
     )
 
 

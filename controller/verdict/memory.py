@@ -1,0 +1,55 @@
+"""What was weighed at the last poll need not be weighed again at this one.
+
+A judgement depends on its question alone, and can always be made from nothing. But a rollout is
+judged every few seconds, and all of its pairs but the last were there before: whoever asks about
+one rollout again and again may keep a `Memory` of it, and each answer costs the new pairs only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from controller.verdict.arms import Seen, is_warm
+from controller.verdict.evidence import Evidence, Scales
+from controller.verdict.health import Checkup, Health, is_compared
+from controller.verdict.question import Pair, Question
+
+
+class Memory:
+    """How far the pairs of one rollout have been weighed. It never changes an answer."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._pairs: Sequence[Pair] = ()
+        self._scales: Scales | None = None
+        self._checkup: Checkup | None = None
+
+    def look(self, question: Question) -> tuple[Evidence, Health]:
+        """Return the evidence against the build and for it, by the question's pairs."""
+        key = (
+            question.gate,
+            question.limits,
+            question.learned,
+            question.step_since,
+            is_compared(question),
+        )
+        scales, checkup = self._scales, self._checkup
+        if scales is None or checkup is None or key != self._key or not self._goes_on(question):
+            scales, checkup = Scales(question), Checkup(question)
+            self._pairs = ()
+        for pair in question.pairs[len(self._pairs) :]:
+            seen = Seen(pair)
+            scales.take(seen)
+            checkup.take(seen)
+        self._key, self._pairs = key, list(question.pairs)
+        self._scales, self._checkup = scales, checkup
+        return scales.read(question.pairs), checkup.read()
+
+    def _goes_on(self, question: Question) -> bool:
+        """Whether the question's pairs begin with those that were weighed.
+
+        During the warm-up everything is weighed anew: what counts as slow may still be learned.
+        """
+        known = len(self._pairs)
+        if not known or known > len(question.pairs) or not is_warm(question, self._pairs[-1]):
+            return False
+        return list(question.pairs[:known]) == self._pairs
