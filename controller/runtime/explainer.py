@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -12,11 +11,11 @@ from controller.ports import BucketStore, Clock, EvidenceStore, History
 from controller.runtime.witness import ask
 from controller.verdict.judge import judge
 from controller.verdict.question import Judgement
+from controller.verdict.records import turn_of
 
 log = logging.getLogger("slipway.explainer")
 
 _EVENTS: Final = 500
-_TURN: Final = re.compile(r"/(\d+)(?:-[0-9a-f]{12})?\.json$")  # as `Witness.keep` names documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +63,3 @@ class Explainer:
         rows = await self.history.audit(rollout.app, rollout=rollout.id, limit=_EVENTS)
         places = [row.record.evidence for row in rows if row.record.evidence]
         return {turn: place for place in places if (turn := turn_of(place)) is not None}
-
-
-def turn_of(place: str) -> int | None:
-    """Return the turn whose evidence is at *place*; None where it is no such place."""
-    found = _TURN.search(place)
-    return int(found[1]) if found else None

@@ -12,7 +12,7 @@ _FLOOR: Final = 0.1  # weaker evidence is drawn as this weak
 _CEILING: Final = 1e4  # times the threshold; stronger evidence is drawn as this strong
 _STEPS: Final = (15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400, 432000)
 _MOST_TICKS: Final = 7
-_LEAST_RATE: Final = 0.01
+_LEAST_RATE: Final = 0.001
 _HOUR: Final = 3600
 _LONG: Final = 2 * _HOUR  # from here on, labels are hours
 _ROUND: Final = (1, 2, 5, 10)
@@ -73,13 +73,13 @@ def chart(judgement: Judgement) -> Chart:
     panels = [
         _evidence(
             "Evidence against the new build",
-            ("against it", "against", "taken back at"),
+            ("against", "taken back at"),
             _points(seconds, course.evidence),
             course.threshold,
         ),
         _evidence(
             "Evidence that it is acceptable",
-            ("acceptable", "good", "passes at"),
+            ("good", "passes at"),
             _points(seconds, course.health),
             course.health_threshold,
         ),
@@ -119,11 +119,11 @@ def _points(
 
 def _evidence(
     title: str,
-    names: tuple[str, str, str],
+    names: tuple[str, str],
     points: tuple[tuple[float, float], ...],
     threshold: float,
 ) -> Panel:
-    name, role, reached = names
+    role, reached = names
     strongest = max((y for _, y in points), default=1.0)
     most = min(max(strongest, threshold * 2), threshold * _CEILING)
     top = math.ceil(math.log10(most))
@@ -139,7 +139,7 @@ def _evidence(
         ),
         series=(
             Series(
-                name=name,
+                name="now",
                 role=role,
                 points=points,
                 newest=odds(points[-1][1]) if points else "",
@@ -175,7 +175,7 @@ def _rates(seconds: Sequence[float], course: Course) -> Panel:
             label="failed requests",
             low=0.0,
             high=top,
-            ticks=tuple((value, percent(value)) for value in (0.0, top / 2, top)),
+            ticks=tuple((value, f"{value * 100:g}%") for value in (0.0, top / 2, top)),
         ),
         series=lines,
     )

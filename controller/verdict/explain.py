@@ -29,6 +29,8 @@ _NAMES: Final = {
 _SUSPICIOUS: Final = 5.0  # `Gate.suspicious` unless configured otherwise
 _MOST_SIGNALS: Final = 5
 _WIDTH: Final = 88
+_ODDS: Final = " : 1"
+_UNBROKEN: Final = "\N{NO-BREAK SPACE}"
 
 
 def text(judgement: Judgement) -> str:
@@ -93,10 +95,17 @@ def _heading(label: Label) -> str:
     return str(label.value).replace("_", " ").upper()
 
 
-def _wrapped(said: str) -> str:
-    return textwrap.fill(
-        said, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+def _wrapped(said: str, *, first: str = "  ") -> str:
+    """Return *said* in lines that start below each other and break no odds."""
+    whole = said.replace(_ODDS, _ODDS.replace(" ", _UNBROKEN))
+    lines = textwrap.fill(
+        whole,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
     )
+    return lines.replace(_UNBROKEN, " ")
 
 
 def _tells(signal: Signal) -> bool:
@@ -125,11 +134,7 @@ def _summary(judgement: Judgement) -> Iterator[str]:
     if not_ruled_out := _not_ruled_out(judgement):
         yield f"{'Not ruled out':<17}{not_ruled_out}"
     if opposed := contradiction(judgement):
-        yield _hanging("They disagree", opposed)
-
-
-def _hanging(name: str, said: str) -> str:
-    return textwrap.fill(said, _WIDTH, initial_indent=f"{name:<17}", subsequent_indent=" " * 17)
+        yield _wrapped(opposed, first=f"{'They disagree':<17}")
 
 
 def _not_ruled_out(judgement: Judgement) -> str:

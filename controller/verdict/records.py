@@ -8,6 +8,7 @@ come from a newer Slipway and hold more than this one knows.
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _JUDGES: Final[Mapping[str, Callable[[Question], Judgement]]] = {
     JUDGE: lambda question: judge(question, with_course=True)
 }
+_TURN: Final = re.compile(r"/(\d+)(?:-[0-9a-f]{12})?\.json$")  # ROLLOUT/TURN, or a second one
 _ITS_DOCUMENT: Final = "Give the evidence of a decision as Slipway keeps it."
 
 
@@ -64,6 +66,12 @@ def judge_again(document: object) -> Judgement:
             fix="Use the version of Slipway that decided; what it said then is in the document.",
         )
     return again(question_from(document))
+
+
+def turn_of(place: str) -> int | None:
+    """Return the turn whose evidence is kept at *place*; None where it is no such place."""
+    found = _TURN.search(place)
+    return int(found[1]) if found else None
 
 
 def _field(document: object, name: str) -> object:

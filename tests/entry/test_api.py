@@ -22,10 +22,9 @@ from controller.core.model import State
 from controller.core.plan import Freeze
 from controller.entry.api import COMMANDS
 from controller.entry.http import MAX_BODY_BYTES, Request, Response, refuse
-from controller.runtime.explainer import turn_of
 from controller.runtime.messages import parse_command
 from controller.verdict.judge import JUDGE
-from controller.verdict.records import judge_again, judgement_from
+from controller.verdict.records import judge_again, judgement_from, turn_of
 from tests.entry.kit import Doors, error_of
 from tests.runtime.kit import SECOND, Habit, digest, image, spec, submit
 

@@ -12,10 +12,9 @@ from controller.cli.printing import Printer
 from controller.cli.values import is_object, parts
 from controller.cli.verb import Verb, connect, connection_arguments
 from controller.core.errors import MalformedError
-from controller.runtime.explainer import turn_of
 from controller.verdict.explain import chart, document, text
 from controller.verdict.question import Judgement
-from controller.verdict.records import judge_again, judgement_from
+from controller.verdict.records import judge_again, judgement_from, turn_of
 from controller.verdict.svg import svg
 
 
