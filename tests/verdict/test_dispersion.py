@@ -11,6 +11,7 @@ from controller.verdict.dispersion import (
     of_exceedances,
     of_failures,
     of_traffic,
+    of_wandering,
 )
 
 GROUPS, BUCKETS = 10, 240
@@ -167,3 +168,20 @@ def test_rows_of_another_shape_are_refused() -> None:
     """Slow requests and all requests must be of the same blocks."""
     with pytest.raises(ValueError, match="zip"):
         of_exceedances([[1, 2]], [[1, 2], [3, 4]])
+
+
+def test_slowness_that_wanders_shows_and_a_days_drift_hardly_does() -> None:
+    """A slot that is slower for some minutes moves a share more than chance does."""
+    rows = [1000] * 60
+    steady = [100 + (7 if block % 3 else -8) for block in range(60)]
+    wandering = [100 + (60 if block % 10 < 5 else -60) for block in range(60)]
+    drifting = [40 + 2 * block for block in range(60)]
+
+    assert of_wandering(steady, rows) == 1.0
+    assert of_wandering(wandering, rows) > 5 * of_wandering(drifting, rows)
+    assert of_wandering([], []) == of_wandering([0], [5]) == 1.2
+
+
+def test_wandering_needs_as_many_blocks_of_both() -> None:
+    with pytest.raises(ValueError, match="2 blocks of slow requests and 1"):
+        of_wandering([1, 2], [3])
