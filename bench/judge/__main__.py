@@ -1,4 +1,7 @@
-"""Simulates every cell, asks every rule, writes the results, the table and the charts."""
+"""Simulates every cell, asks every rule, writes the results, the table and the charts.
+
+With ``--cells`` it only prints.
+"""
 
 import argparse
 import sys
@@ -12,14 +15,11 @@ from bench.judge.scenarios import chosen_cells
 def main() -> int:
     """Run; 1 with ``--check`` where a target is missed."""
     options = _options()
-    if options.check_only:
-        rows = results.read()
-    else:
-        rows = _simulate(options)
-        if options.cells == "*":
-            results.write(rows)
-            table.write(rows)
-            charts.write(rows)
+    rows = results.read() if options.from_results else _simulate(options)
+    if options.cells == "*":
+        results.write(rows)
+        table.write(rows)
+        charts.write(rows)
     print(table.summary(rows))
     verdicts = checks.check(rows)
     print(checks.shown(verdicts))
@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--check", action="store_true", help="end with 1 if a target is missed")
     parser.add_argument(
-        "--check-only", action="store_true", help="judge the results of the last whole run"
+        "--from-results", action="store_true", help="no run: from the last whole run's results"
     )
     return parser.parse_args()
 

@@ -8,14 +8,14 @@ import numpy as np
 
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402 - the backend comes first
-from matplotlib.axes import Axes  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
-from bench.judge import slipway  # noqa: E402
-from bench.judge.cells import LOADED, OURS, PEERS, STRICT, Row  # noqa: E402
-from bench.judge.checks import Results  # noqa: E402
-from bench.judge.scenarios import BUCKETS, SECONDS, chosen_cells  # noqa: E402
-from bench.judge.traffic import simulate  # noqa: E402
+from bench.judge import slipway
+from bench.judge.cells import LOADED, OURS, PEERS, STRICT, Row
+from bench.judge.checks import Results
+from bench.judge.scenarios import BUCKETS, SECONDS, chosen_cells
+from bench.judge.traffic import simulate
 
 FOLDER = Path("docs/judge")
 _RULES = (OURS, LOADED, STRICT, *PEERS)

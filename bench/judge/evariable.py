@@ -1,6 +1,7 @@
 """The product's block e-variable and its wealth, for many rollouts at once.
 
-Shapes: counts and rates are (replications,), bets on alternatives (alternatives, replications). A twin of ``controller/verdict/evariable.py`` and ``wealth.py``.
+Counts and rates are arrays of (replications,), bets on alternatives (alternatives, replications).
+A twin of ``controller/verdict/evariable.py`` and ``wealth.py``.
 """
 
 import numpy as np
@@ -14,6 +15,9 @@ _MOST = 1e250
 _TINY = 1e-12
 _ROUNDS = 40
 _CLOSE = 1e-8
+# Of a stake, to the alternatives of `worse_rates`: a small regression needs every bit, a large one
+# wins anyway.
+WORSE_SHARES = (0.16, 0.30, 0.22, 0.12, 0.07, 0.04, 0.03, 0.03, 0.03)
 
 
 def log_e(
@@ -96,21 +100,23 @@ def _guess(nc: Array, nb: Array, a: Array, b: Array, ratio: Array) -> Array:
 class Reserve:
     """Wealth of bets of which some is kept for bets that begin later."""
 
-    def __init__(self, replications: int, alternatives: int) -> None:
+    def __init__(self, replications: int, shares: tuple[float, ...]) -> None:
+        """Take what share of each stake goes to which alternative."""
+        self._shares = np.array(shares)[:, None]
         self._cash = np.ones(replications)
         self._stake = np.full(replications, _FIRST_STAKE)
-        self._bets = np.zeros((alternatives, replications))
+        self._bets = np.zeros((len(shares), replications))
 
     @property
     def wealth(self) -> Array:
         return np.minimum(self._cash + self._bets.sum(0), _MOST)
 
     def bet(self, logs: Array, dispersion: Array | float = 1.0, where: Array | None = None) -> None:
-        """Take ``ln S`` of one bucket, for the replications *where* there is something to bet on."""
+        """Take ``ln S`` of one bucket, *where* there is something to bet on."""
         if where is not None and not where.any():
             return
         tempered = logs / np.asarray(dispersion)
-        stake = self._stake * self._cash / len(self._bets)
+        stake = self._stake * self._cash * self._shares
         with np.errstate(over="ignore"):  # what overflows is capped
             bets = np.minimum((self._bets + stake) * np.exp(np.clip(tempered, -700, 575)), _MOST)
         cash, stake_next = self._cash * (1 - self._stake), np.full_like(self._stake, 1 - DECAY)
@@ -139,7 +145,7 @@ class Mean:
 class Rate:
     """The rate expected of the next bucket, from history and from what was seen."""
 
-    def __init__(self, events: Array, trials: Array, prior: float = 0.01) -> None:
+    def __init__(self, events: Array, trials: Array, prior: Array | float = 0.01) -> None:
         self._base = (events + prior * 50) / (trials + 50)
         self._weight = np.minimum(trials + 50, 2000)
         self._shown = np.zeros_like(self._base)

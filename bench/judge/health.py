@@ -42,7 +42,7 @@ def health(seen: View) -> Array:
 def _sound(seen: View) -> Array:
     nc, xc, nb, xb, dispersion = seen.units()
     size = seen.replications
-    rate, own, wealth = seen.usual(), Rate(np.zeros(size), np.zeros(size)), Mean(size, 2)
+    rate, own, wealth = seen.usual(), seen.usual_of_own(), Mean(size, 2)
     bound = past_bound(seen.learned)
     course = np.empty_like(nc)
     for t in range(seen.buckets):
@@ -102,11 +102,12 @@ def _quick(seen: View, index: int) -> Array:
         else:
             logs = log_e_alone(rows, canary.far[index, t], alone, np.full(size, tail))
         joined = logs / dispersion
-        if seen.many and t >= WARM_UP:  # their thresholds come from the first minute
+        if seen.many:  # their thresholds come from the first minute, which does not count
             a, b = seen.probes
             block = (a.total[t], a.near[index, t], b.total[t], b.near[index, t])
             joined = joined + own.logs(block, b.far[index, t])
-        wealth.bet(joined)
+        if t >= WARM_UP:  # a slow start is no slow build
+            wealth.bet(joined)
         course[t] = wealth.wealth
     return course
 

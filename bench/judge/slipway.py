@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.judge.evariable import Rate, Reserve, log_e, log_e_alone, with_odds, worse_rates
+from bench.judge.evariable import (
+    WORSE_SHARES,
+    Rate,
+    Reserve,
+    log_e,
+    log_e_alone,
+    with_odds,
+    worse_rates,
+)
 from bench.judge.history import Learned
 from bench.judge.latency import QUANTILES
 from bench.judge.numbers import Array, chernoff_upper
@@ -88,6 +96,11 @@ class View:
             return Rate(learned.failing, learned.sessions)
         return Rate(learned.failed, learned.rows)
 
+    def usual_of_own(self) -> Rate:
+        """Return what is expected of own requests."""
+        nothing = np.zeros(self.replications)
+        return Rate(nothing, nothing)
+
     def controlled(self, bucket: int) -> Array:
         """Return where stable's users are a control."""
         rows, beside = self.canary.rows[bucket], self.stable.rows[bucket]
@@ -136,7 +149,7 @@ def whatever_the_preset(seen: View) -> dict[str, Array]:
 def _errors(seen: View, settings: Settings, own: "_Own") -> Array:
     """Failed requests or sessions; own requests, where there are many, bet with them."""
     nc, xc, nb, xb, dispersion = seen.units()
-    rate, wealth = seen.usual(), Reserve(seen.replications, 9)
+    rate, wealth = seen.usual(), Reserve(seen.replications, WORSE_SHARES)
     guard = _Guard(seen, 1 / (settings.alpha * WEIGHTS["errors"]))
     course = np.empty_like(nc)
     for t in range(seen.buckets):
@@ -165,8 +178,7 @@ class _Own:
 
     def __init__(self, seen: View, settings: Settings) -> None:
         canary, stable = seen.probes
-        nothing = np.zeros(seen.replications)
-        rate = Rate(nothing, nothing)
+        rate = seen.usual_of_own()
         self.expected: list[Array] = []
         self.logs: list[Array] = []
         for t in range(seen.buckets):
@@ -195,13 +207,18 @@ class _Guard:
     def take(self, failed: Array, logs: Array) -> None:
         self._failed += failed
         self._buckets += failed > 0
-        alone = Reserve(len(failed), len(logs))
+        alone = Reserve(len(failed), WORSE_SHARES)
         alone.bet(logs, _MOST_DISPERSION)
         self._plain |= (failed >= 3) & (alone.wealth >= self._needed)
 
     def passed(self, wealth: Array) -> Array:
         often = (self._failed >= 3) & (self._buckets >= 2)
         return np.where(often | self._plain, wealth, np.minimum(wealth, 1.0))
+
+
+def equal(alternatives: int) -> tuple[float, ...]:
+    """Return equal shares."""
+    return (1 / alternatives,) * alternatives
 
 
 def _worse(block: tuple[Array, Array, Array, Array], b: Array, settings: Settings) -> Array:
@@ -214,7 +231,7 @@ def _latency(seen: View, index: int) -> Array:
     size = seen.replications
     tail = 1 - QUANTILES[index]
     rate, own = (Rate(np.zeros(size), np.zeros(size), prior=tail) for _ in range(2))
-    wealth, course = Reserve(size, len(_SLOWER)), np.ones_like(seen.canary.rows)
+    wealth, course = Reserve(size, equal(len(_SLOWER))), np.ones_like(seen.canary.rows)
     learned = seen.learned
     pair = seen.probes
     for t in range(seen.buckets):
@@ -257,7 +274,7 @@ def _silence(seen: View) -> Array:
         return course
     least = np.full(seen.replications, 0.5 * seen.share)
     rates = np.outer(_FEWER, least)
-    wealth = Reserve(seen.replications, len(_FEWER))
+    wealth = Reserve(seen.replications, equal(len(_FEWER)))
     for t in range(WARM_UP, seen.buckets):
         rows = seen.canary.rows[t]
         logs = log_e_alone(rows + seen.stable.rows[t], rows, rates, least)
@@ -268,7 +285,8 @@ def _silence(seen: View) -> Array:
 
 def _probes(seen: View, own: _Own) -> Array:
     """Requests of our own: one per bucket with a wide margin, many with that of errors."""
-    wealth = Reserve(seen.replications, len(own.logs[0]))
+    shares = WORSE_SHARES if seen.many else equal(len(_FEW_PROBES))
+    wealth = Reserve(seen.replications, shares)
     course = np.empty_like(seen.canary.rows)
     for t, logs in enumerate(own.logs):
         wealth.bet(logs)

@@ -30,6 +30,10 @@ before/after rule exists in the judge only for when there are none of these eith
 simulated here: no such rule tells an outage of something shared from a bad release.
 """
 
+_BAD_TIMES = """Since the release is bad; *early*: taken back before. `-`: half of the rollouts or more
+are never taken back.
+"""
+
 
 def write(rows: list[Row], file: Path = FILE) -> None:
     """Write the page."""
@@ -51,8 +55,7 @@ def page(rows: list[Row]) -> str:
         "## False rollbacks of healthy releases, %\n",
         _wide(results, "healthy", _percent),
         "## Bad releases: median / p95 seconds, share found where under 95 %\n",
-        "Since the release is bad; *early* is taken back before. `-`: half of the rollouts or more"
-        " are never taken back.\n",
+        _BAD_TIMES,
         _wide(results, "bad", _times),
         "## Bad releases: failed requests that users got until then, mean\n",
         _wide(results, "bad", lambda row: f"{row.served:,.1f}"),

@@ -13,7 +13,7 @@ from bench.judge.numbers import Array
 from bench.judge.scenarios import BUCKETS, SECONDS, Cell, Scenario
 
 SYNTHETIC = 75  # own requests per bucket and slot under synthetic load
-FEW_USERS = 5 * SECONDS  # fewer users' requests per bucket than this get synthetic load
+FEW_USERS = 5 * SECONDS  # a build with fewer users' requests per bucket gets synthetic load
 _BURST_SHAPE = 0.25  # gamma of mean 1 and cv 2
 
 
@@ -72,7 +72,7 @@ def simulate(cell: Cell, replications: int, rng: np.random.Generator) -> Rollout
     canary, served = _side(rng, cell, learned, rates[0], slower[0], is_canary=True)
     stable, _ = _side(rng, cell, learned, rates[1], slower[1], is_canary=False)
     own = [rate / scenario.clump for rate in rates]
-    many = cell.canary_per_bucket < FEW_USERS or cell.split == 100
+    many = cell.rate * SECONDS * min(cell.share, 1 - cell.share) < FEW_USERS - 1e-9
     return Rollouts(
         cell=cell,
         canary=canary,
