@@ -2,7 +2,7 @@
 
 A usual 95 % interval is right at one look that was planned. A *confidence sequence* is right at
 all looks at once: the chance that it ever misses the true rate is at most alpha. Source: Howard,
-Ramdas, McAuliffe, Sekhon, Annals of Statistics 49(2) 2021, arXiv 1810.08240, Proposition 7 (the
+Ramdas, McAuliffe, Sekhon, Annals of Statistics 49(2) 2021, arXiv 1810.08240, Proposition 6 (the
 two-sided beta-binomial mixture), as ``bernoulli_confidence_interval`` of the package *confseq*.
 """
 
