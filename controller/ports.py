@@ -253,6 +253,12 @@ class Prober(Protocol):
         """Run one smoke test; `Answer.error` says what was not as expected, else None."""
         ...
 
+    async def get(
+        self, url: str, *, timeout: timedelta, cookie: tuple[str, str] | None = None
+    ) -> Answer:
+        """Ask *url* once, marked as no user's request; `Answer.release` is None."""
+        ...
+
 
 class Registry(Protocol):
     """Holds images."""
@@ -504,6 +510,18 @@ class PlatformWatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeWatch:
+    """What is asked of a rollout's two slots at each poll."""
+
+    target: Target
+    slot: SlotName  # of the new build
+    stable_slot: SlotName
+    path: str
+    per_poll: int  # requests to each
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
     """One app's place in its workspace's observation."""
 
@@ -521,6 +539,10 @@ class Watching:
     stable_mark: Mark | None = None
     sources: tuple[str, ...] = ()  # what is asked; none: the workspace that the watch is named for
     platform: PlatformWatch | None = None
+    probing: ProbeWatch | None = None  # None: nothing is asked
+    metrics: tuple[Metric, ...] = ()
+    # Metric's name to why its last query gave none.
+    metric_errors: tuple[tuple[str, str], ...] = ()
 
     @property
     def marks(self) -> tuple[Mark, Mark | None]:

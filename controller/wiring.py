@@ -226,6 +226,7 @@ class House:
         """The workspace observer."""
         from controller.runtime.metrics_reader import MetricsReader
         from controller.runtime.observer import Observer
+        from controller.runtime.probing import Probing
 
         return Observer(
             buckets=self._tables,
@@ -233,6 +234,7 @@ class House:
             bus=self.bus,
             clock=self.clock,
             platform=MetricsReader(metrics=self._platform_metrics),
+            probing=Probing(addresses=self._platform, prober=self._prober),
         )
 
     @cached_property

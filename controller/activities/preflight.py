@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from controller.activities import fitness, references, telemetry_check
+from controller.activities import fitness, learning, references, telemetry_check
 from controller.activities.proof import short
 from controller.activities.replies import answering
 from controller.core.effects import Preflight
@@ -16,6 +16,7 @@ from controller.core.errors import (
     TransientError,
 )
 from controller.core.events import PreflightFailed, PreflightPassed, Reply
+from controller.core.gate import Learned
 from controller.core.plan import PRODUCTION, IdentityKind, SlotName
 from controller.core.telemetry import IdentifyBy
 from controller.ports import (
@@ -94,8 +95,10 @@ class _Examination:
         if not self.effect.is_way_back:
             await self.found.ask(self._find_image())
         stable_image = await self._pinned(stable)
+        learned = None
         if not self.effect.is_way_back:
             await self._query_works(stable)
+            learned = await self._learn(stable)
         if idle is None or self.found.reasons:
             return self._failed()
         if self.found.postponed:
@@ -108,6 +111,7 @@ class _Examination:
             stable_image=stable_image,
             stable_release=stable.telemetry_release,
             warnings=tuple(self.found.warnings),
+            learned=learned,
         )
 
     def _heed_alerts(self) -> None:
@@ -273,6 +277,21 @@ class _Examination:
             now=self.clock.now(),
         )
         self.found.warnings.extend(warnings)
+
+    async def _learn(self, stable: SlotView) -> Learned | None:
+        if self.found.reasons or self.found.postponed:
+            return None  # telemetry may be away; and nothing that is learned now will be used
+        lesson = await learning.study(
+            self.effect,
+            self.telemetry,
+            self.found.ask,
+            stable=stable.name,
+            stable_release=stable.telemetry_release,
+            now=self.clock.now(),
+        )
+        self.found.reasons.extend(lesson.reasons)
+        self.found.warnings.extend(lesson.warnings)
+        return lesson.learned
 
 
 def _idle_slot(effect: Preflight, view: SiteView, active: SlotName) -> SlotName | None:

@@ -18,6 +18,8 @@ from controller.ports import Answer
 _BODY_BYTES: Final = 64 * 1024
 _EXCERPT: Final = 200  # characters
 _AGENT: Final = {"User-Agent": f"Slipway-Probe/{__version__}"}
+# What SDKs of Application Insights know as App Service's own ping, and report as synthetic.
+_NO_USER: Final = {"User-Agent": f"Slipway-Probe/{__version__} (AlwaysOn)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,13 @@ class HttpProber:
         url = _join(base_url, test.path)
         response = await self._send(test.method, url, dict(test.headers), timeout)
         return replace(response.answer, error=_unexpected(test, response))
+
+    async def get(
+        self, url: str, *, timeout: timedelta, cookie: tuple[str, str] | None = None
+    ) -> Answer:
+        """See `Prober`."""
+        headers = {**_NO_USER, **({"Cookie": "=".join(cookie)} if cookie else {})}
+        return (await self._send("GET", url, headers, timeout)).answer
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], timeout: timedelta

@@ -60,6 +60,7 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         is_swap=is_swap(r),
         tag=r.image.tag,
         override=r.override,
+        probe_operations=probe_operations(r),
     )
 
 
@@ -154,11 +155,7 @@ def _serve_from_production(r: Rollout) -> Effect:
 
 
 def ask_watch(r: Rollout, _: object) -> Effect:
-    """Ask for observation.
-
-    Only the readiness path is left out: smoke tests run before any step, and their paths are
-    often those that users ask for.
-    """
+    """Ask for observation, of telemetry and by requests of our own."""
     slot, stable_slot = _slot(r.idle), _slot(r.active)
     if is_swap(r) and State.BAKING in {r.state, r.held_from}:
         slot, stable_slot = stable_slot, slot  # the swap exchanged what they hold
@@ -170,7 +167,7 @@ def ask_watch(r: Rollout, _: object) -> Effect:
         release=r.image.digest,
         stable_release=r.stable_release,
         analysis=r.spec.analysis,
-        probe_operations=(f"GET {r.spec.health.readiness_path}",),
+        probe_operations=probe_operations(r),
         lease=heartbeat(r) * 3,
         target=r.spec.target,
         routing=wanted_routing(r),
@@ -178,7 +175,23 @@ def ask_watch(r: Rollout, _: object) -> Effect:
         stable_mark=stable_mark,
         slot=slot,
         stable_slot=stable_slot,
+        probe_path=probe_path(r),
     )
+
+
+def probe_path(r: Rollout) -> str:
+    """Return what our own requests ask for while the judge watches."""
+    return r.spec.analysis.gate.synthetic.path or r.spec.health.readiness_path
+
+
+def probe_operations(r: Rollout) -> tuple[str, ...]:
+    """Return what telemetry calls our own requests, to leave them out of users' evidence.
+
+    Smoke tests are not among them: they run before any step, and their paths are often those that
+    users ask for. No operation has the query of its URL in its name.
+    """
+    paths = dict.fromkeys((r.spec.health.readiness_path, probe_path(r)))
+    return tuple(f"GET {path.partition('?')[0]}" for path in paths)
 
 
 def marks(r: Rollout) -> tuple[Mark | None, Mark | None]:

@@ -35,6 +35,7 @@ class Preflight:
     )  # how the build proves itself, for the weaker-proof warning
     readiness_path: str | None = None  # what proves readiness, to compare the platform's own with
     warming: timedelta | None = None  # how long a build may take to become ready
+    probe_operations: tuple[str, ...] = ()  # our own requests, left out of what is learned
     name: Literal["preflight"] = "preflight"
 
 
@@ -99,6 +100,7 @@ class Watch:
     stable_mark: Mark | None = None  # with *mark*; None: nothing to compare with
     slot: SlotName | None = None  # where the new build is now, for the platform's metrics of it
     stable_slot: SlotName | None = None
+    probe_path: str | None = None  # what is asked of both slots at each poll
     name: Literal["watch"] = "watch"
 
 

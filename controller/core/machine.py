@@ -342,8 +342,10 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
     )
     if row.to in {S.SHIFTING, S.PROMOTING}:
         moved = replace(moved, had_users=True, exposed_at=r.exposed_at or event.at)
-    if isinstance(event, Done):
-        moved = _exposed(moved, event)
+    if isinstance(event, Done) and row.to in {S.OBSERVING, S.BAKING, S.HELD}:
+        moved = _exposed(moved, event, moved.weight / 100)
+    if row.to is S.PROMOTING and not stays and sw.is_swap(r):
+        moved = _exposed(moved, event, 0.0)
     if row.to is S.ROLLING_BACK and not stays:
         moved = replace(moved, undone_because=moved.why)
     if row.source is S.HELD and not stays:
@@ -358,11 +360,14 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
     return Decision(moved, (record(moved, event, kind, said or moved.why, came_from=r.state),), row)
 
 
-def _exposed(r: Rollout, event: Done) -> Rollout:
-    """Remember since when users have this share of the new build: it was just read back."""
-    share = r.weight / 100
+def _exposed(r: Rollout, event: Event, share: float) -> Rollout:
+    """Remember since when users have this share of the new build: it was just read back.
+
+    On the way to a swap the rules go first, and nobody sees when the builds change places: until
+    the end of it none is counted on.
+    """
     known = r.exposures[-1].share if r.exposures else 0.0
-    if r.state not in {S.OBSERVING, S.BAKING, S.HELD} or share == known:
+    if share == known:
         return r
     return replace(r, exposures=(*r.exposures, Exposure(since=event.at, share=share)))
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller.core.telemetry import Mark
-from controller.ports import Observation
-from controller.verdict.buckets import Bucket, total
+from controller.ports import Measurement, Observation
+from controller.verdict.buckets import Bucket, Counts, total
 from controller.verdict.histogram import added, rows_apart
 
 
@@ -25,6 +25,33 @@ def merged(seen: Sequence[Observation]) -> Observation:
         query="\n\n".join(dict.fromkeys(each.query for each in seen)),
         newest=max((each.newest for each in seen if each.newest), default=None),
         unversioned=unversioned,
+    )
+
+
+def merged_measurement(seen: Sequence[Measurement]) -> Measurement:
+    """Return the sum of what a metric's query counted in each source in the same window."""
+    if len(seen) == 1:
+        return seen[0]
+    counts: dict[Mark, dict[datetime, list[Counts]]] = {}
+    for each in seen:
+        for mark, buckets in each.buckets.items():
+            for start, found in buckets:
+                counts.setdefault(mark, {}).setdefault(start, []).append(found)
+    return Measurement(
+        buckets={
+            mark: [(start, added_counts(by_start[start])) for start in sorted(by_start)]
+            for mark, by_start in counts.items()
+        },
+        query="\n\n".join(dict.fromkeys(each.query for each in seen)),
+    )
+
+
+def added_counts(counts: Sequence[Counts]) -> Counts:
+    """Return the sum of *counts*."""
+    return Counts(
+        total=sum(each.total for each in counts),
+        bad=sum(each.bad for each in counts),
+        histogram=added(each.histogram for each in counts),
     )
 
 

@@ -4,6 +4,7 @@ The poll re-schedules itself while anyone watches and stops when nobody does. Wh
 the evidence: closed buckets by ingestion time, each row counted once, none ever revised.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +25,11 @@ from controller.ports import (
     Watching,
     WorkspaceWatch,
 )
+from controller.runtime.measuring import Measured, measure
 from controller.runtime.merging import merged
 from controller.runtime.messages import ObservedBody, PollBody, poll_again, poll_message, to_message
 from controller.runtime.metrics_reader import MetricsReader, newer, platform_watch
+from controller.runtime.probing import Probes, Probing, probe_watch
 from controller.verdict.buckets import Bucket
 
 log = logging.getLogger("slipway.observer")
@@ -36,6 +39,18 @@ _MAX_LOOK_BACK: Final = timedelta(hours=1)  # after a long outage older buckets 
 _OVERDUE_POLLS: Final = 3
 _LONGEST_WAIT: Final = timedelta(minutes=5)  # that a provider may ask for
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_STORED_TO: Final = timedelta(milliseconds=1)  # how exactly a bucket's start names it
+_UNMEASURED: Final = Measured()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one look at telemetry came to."""
+
+    watch: WorkspaceWatch  # as it is after it
+    seen: Observation | None = None  # None: no answer, or nothing closed
+    measured: Mapping[str, Measured] = field(default_factory=dict[str, Measured])  # by rollout
+    wait: timedelta = timedelta()  # how long the provider wants to be left alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +62,7 @@ class Observer:
     bus: Bus
     clock: Clock
     platform: MetricsReader = field(default_factory=MetricsReader)
+    probing: Probing = field(default_factory=Probing)
 
     async def watch(self, effect: Watch) -> None:
         """Make sure that the workspace is observed for this rollout until the lease ends."""
@@ -87,13 +103,15 @@ class Observer:
         if not watching:
             await self._stop(watch, now)
             return
-        outcome, wait = await self._observe(watch, watching, now)
-        watching = await self.platform.read(watching, now)
+        look, sent = await self._look_and_ask(watch, watching, now)
+        await self._store(watching, look, sent, body.due)
+        watching = await self.platform.read(_with_errors(watching, look), now)
         due = _next_due(body.due, watching, now)
-        if wait:  # else on the poll's grid, also where it is late
-            due = max(due, now + wait)
+        if look.wait:  # else on the poll's grid, also where it is late
+            due = max(due, now + look.wait)
         await self.bus.send([poll_message(watch.workspace, due)])
-        await self._save_outcome(body.workspace, replace(outcome, watching=watching), due, now)
+        outcome = replace(look.watch, watching=watching)
+        await self._save_outcome(body.workspace, outcome, due, now)
         await self.bus.send(
             [
                 to_message(
@@ -121,20 +139,29 @@ class Observer:
                 return
         raise TransientError(f"Workspace {watch.workspace}: its watch is contended.")
 
-    async def _observe(
+    async def _look_and_ask(
         self, watch: WorkspaceWatch, watching: Sequence[Watching], now: datetime
-    ) -> tuple[WorkspaceWatch, timedelta]:
-        """Return the watch as it is after one look, with the closed buckets stored.
+    ) -> tuple[_Look, Mapping[str, Probes]]:
+        """Look at telemetry and, at the same time, ask the builds ourselves."""
+        asking = asyncio.create_task(self.probing.send(watching))
+        try:
+            look = await self._look(watch, watching, now)
+            return look, await asking
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
-        With it how long the provider wants to be left alone.
-        """
+    async def _look(
+        self, watch: WorkspaceWatch, watching: Sequence[Watching], now: datetime
+    ) -> _Look:
+        """Return what closed since the last look."""
         size = min(w.bucket for w in watching)
         settle = max(w.settle for w in watching)
         until = _floor(now - settle, size)
         since = watch.cursor or _floor(min(w.since for w in watching), size)
         since = max(since, _floor(now - _MAX_LOOK_BACK, size))
         if until <= since:
-            return replace(watch, last_success=now, last_error=None), timedelta()
+            return _Look(watch=replace(watch, last_success=now, last_error=None))
         marks = {mark for w in watching for mark in w.marks if mark is not None}
         ask = partial(
             self.telemetry.observe,
@@ -148,9 +175,11 @@ class Observer:
             seen = merged([await ask(source) for source in _sources(watch, watching)])
         except (TransientError, PermanentError) as error:
             log.warning("workspace %s: %s", watch.workspace, error)
-            return replace(watch, last_error=_short(error)), _wanted_wait(error)
-        for watched in watching:
-            await self.buckets.put(watched.app, watched.rollout, _pairs(watched, seen))
+            return _Look(watch=replace(watch, last_error=_short(error)), wait=_wanted_wait(error))
+        sources = {w.rollout: _sources(watch, [w]) for w in watching}
+        measured = await measure(
+            self.telemetry, watching, sources, since=since, until=until, bucket=size
+        )
         looked = replace(
             watch,
             cursor=until,
@@ -159,7 +188,21 @@ class Observer:
             query=seen.query,
             newest=max(filter(None, (watch.newest, seen.newest)), default=None),
         )
-        return looked, timedelta()
+        return _Look(watch=looked, seen=seen, measured=measured)
+
+    async def _store(
+        self, watching: Sequence[Watching], look: _Look, sent: Mapping[str, Probes], due: datetime
+    ) -> None:
+        """Store what closed, and with it what the builds answered us at this poll."""
+        apart = _off_grid(due, min(w.bucket for w in watching))
+        for watched in watching:
+            measured = look.measured.get(watched.rollout, _UNMEASURED)
+            pairs = _pairs(watched, look.seen, measured) if look.seen is not None else []
+            probes = sent.get(watched.rollout)
+            if probes is not None:
+                pairs = _with_probes(pairs, probes, apart)
+            if pairs or look.seen is not None:
+                await self.buckets.put(watched.app, watched.rollout, pairs)
 
     async def _save_outcome(
         self, workspace: str, outcome: WorkspaceWatch, due: datetime, now: datetime
@@ -202,6 +245,9 @@ def _with(watching: Sequence[Watching], effect: Watch, now: datetime) -> tuple[W
         stable_mark=effect.stable_mark,
         sources=effect.analysis.sources,
         platform=platform_watch(effect, before.platform if before else None, now),
+        probing=probe_watch(effect),
+        metrics=effect.analysis.gate.metrics,
+        metric_errors=before.metric_errors if before else (),
     )
     others = tuple(w for w in watching if w.app != effect.app and w.until > now)
     return (*others, entry)
@@ -211,12 +257,21 @@ def _with_metrics(
     stored: Sequence[Watching], read: Sequence[Watching], now: datetime
 ) -> tuple[Watching, ...]:
     """Keep who is watched as it is stored, with what was read of their metrics meanwhile."""
-    found = {w.rollout: w.platform for w in read}
-    return tuple(
-        replace(w, platform=newer(w.platform, found.get(w.rollout)))
-        for w in stored
-        if w.until > now
-    )
+    found = {w.rollout: w for w in read}
+    return tuple(_told(w, found.get(w.rollout)) for w in stored if w.until > now)
+
+
+def _told(stored: Watching, read: Watching | None) -> Watching:
+    if read is None:
+        return stored
+    platform = newer(stored.platform, read.platform)
+    return replace(stored, platform=platform, metric_errors=read.metric_errors)
+
+
+def _with_errors(watching: Sequence[Watching], look: _Look) -> tuple[Watching, ...]:
+    """Return *watching* with why their metrics gave no answer, where they were asked."""
+    errors = {name: tuple(sorted(each.errors.items())) for name, each in look.measured.items()}
+    return tuple(replace(w, metric_errors=errors.get(w.rollout, w.metric_errors)) for w in watching)
 
 
 def _sources(watch: WorkspaceWatch, watching: Sequence[Watching]) -> list[str]:
@@ -228,16 +283,40 @@ def _wanted_wait(error: SlipwayError) -> timedelta:
     return min(wanted, _LONGEST_WAIT)
 
 
-def _pairs(watched: Watching, seen: Observation) -> list[StoredBucket]:
+def _pairs(watched: Watching, seen: Observation, measured: Measured) -> list[StoredBucket]:
     mark, stable_mark = watched.marks
     canary = _by_start(seen.buckets, mark)
     stable = _by_start(seen.buckets, stable_mark)
+    starts = sorted(canary.keys() | stable.keys() | measured.starts(watched.marks))
+    metrics = measured.by_start(starts, watched.marks)
     return [
         StoredBucket(
-            start=start, canary=canary.get(start) or Bucket(start=start), stable=stable.get(start)
+            start=start,
+            canary=canary.get(start) or Bucket(start=start),
+            stable=stable.get(start),
+            metrics=metrics[start],
         )
-        for start in sorted(canary.keys() | stable.keys())
+        for start in starts
     ]
+
+
+def _with_probes(
+    pairs: Sequence[StoredBucket], probes: Probes, otherwise: datetime
+) -> list[StoredBucket]:
+    """Put *probes* on the newest pair; on one of their own where telemetry gave none."""
+    if not pairs:
+        nothing = Bucket(start=otherwise)
+        return [StoredBucket(start=otherwise, canary=nothing, stable=None, probes=probes)]
+    return [*pairs[:-1], replace(pairs[-1], probes=probes)]
+
+
+def _off_grid(due: datetime, size: timedelta) -> datetime:
+    """Return the time of a poll as a start that no bucket of telemetry has.
+
+    One that closes later must not be written over it; the same poll, repeated, must.
+    """
+    at = _floor(due, _STORED_TO)
+    return at + _STORED_TO if (at - _EPOCH) % size < _STORED_TO else at
 
 
 def _by_start(

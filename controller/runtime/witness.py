@@ -4,15 +4,16 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from controller.core.asks import marks
 from controller.core.gate import Exposure
 from controller.core.model import Rollout, State
+from controller.core.swapping import is_swap
 from controller.core.telemetry import IdentifyBy
-from controller.ports import BucketStore, EvidenceStore, StoredBucket, WorkspaceWatch
+from controller.ports import BucketStore, EvidenceStore, StoredBucket, Watching, WorkspaceWatch
 from controller.verdict.buckets import Bucket
 from controller.verdict.judge import judge
 from controller.verdict.memory import Memory
@@ -90,12 +91,17 @@ def ask(
     has_stable = stable_mark is not None
     least, most = _observation(rollout)
     analysis = rollout.spec.analysis
+    own = _own(rollout, watch)
     answered = max(watch.last_success, since) if watch.last_success else since
     return Question(
         limits=analysis.limits,
         gate=analysis.gate,
         learned=rollout.learned,
-        pairs=[_pair(p, _share(exposures, p.start), has_stable=has_stable) for p in shown],
+        pairs=[
+            _pair(_heeded(rollout, p, share), share, has_stable=has_stable)
+            for p in shown
+            for share in [_share(exposures, p.start)]
+        ],
         bucket=analysis.bucket,
         step_since=since,
         phase=Phase.BAKE if State.BAKING in {rollout.state, rollout.held_from} else Phase.CANARY,
@@ -109,6 +115,7 @@ def ask(
         stale_after=analysis.lag + analysis.provider_grace,
         identified_by=str(mark.by.value) if mark else IdentifyBy.VERSION.value,
         platform=_platform(rollout, watch, now),
+        metric_errors=dict(own.metric_errors) if own else {},
     )
 
 
@@ -120,6 +127,14 @@ def _newest(stored: Sequence[StoredBucket]) -> Sequence[StoredBucket]:
 
 def _share(exposures: Sequence[Exposure], at: datetime) -> float:
     return next(each.share for each in reversed(exposures) if each.since <= at)
+
+
+def _heeded(rollout: Rollout, stored: StoredBucket, share: float) -> StoredBucket:
+    """Leave out our own requests while builds are exchanged: which build answers where is open.
+
+    The platform also restarts the build that is to move; that is no fault of it.
+    """
+    return replace(stored, probes=None) if is_swap(rollout) and share == 0 else stored
 
 
 def _pair(stored: StoredBucket, share: float, *, has_stable: bool) -> Pair:
@@ -135,12 +150,17 @@ def _pair(stored: StoredBucket, share: float, *, has_stable: bool) -> Pair:
     )
 
 
+def _own(rollout: Rollout, watch: WorkspaceWatch) -> Watching | None:
+    return next((w for w in watch.watching if w.rollout == rollout.id), None)
+
+
 def _platform(rollout: Rollout, watch: WorkspaceWatch, now: datetime) -> PlatformEvidence | None:
     """Return what the platform's metrics said; that nothing is known is said, too."""
     limits = rollout.spec.analysis.platform_metrics
     if limits is None:
         return None
-    own = next((w.platform for w in watch.watching if w.rollout == rollout.id), None)
+    mine = _own(rollout, watch)
+    own = mine.platform if mine else None
     if own is None:
         slot, stable_slot = str(rollout.idle), str(rollout.active)
         return PlatformEvidence(

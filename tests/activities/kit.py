@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from controller.activities import check_ready, preflight, restore, route, stage
 from controller.adapters.memory.platform import MemoryPlatform
@@ -12,6 +13,7 @@ from controller.adapters.memory.swapper import MemorySwapper
 from controller.adapters.memory.world import World
 from controller.core.effects import CheckReady, EffectKey, Preflight, Restore, Route, Stage
 from controller.core.events import Reply
+from controller.core.gate import Metric
 from controller.core.plan import (
     Analysis,
     Health,
@@ -23,8 +25,8 @@ from controller.core.plan import (
     split,
 )
 from controller.core.telemetry import Mark
-from controller.ports import Observation
-from controller.verdict.buckets import Bucket
+from controller.ports import BuildHistory, HistoryCell, Measurement, Observation
+from controller.verdict.buckets import Bucket, Counts
 
 BLUE, GREEN, PRODUCTION = SlotName("blue"), SlotName("green"), SlotName("production")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -52,6 +54,17 @@ class Observed:
     asked: list[tuple[str, Sequence[str], datetime, datetime]] = field(
         default_factory=list[tuple[str, Sequence[str], datetime, datetime]]
     )
+    # Of the past: rows by source and span (None: any), and what was asked for.
+    past: dict[tuple[str, timedelta | None], int] = field(
+        default_factory=dict[tuple[str, timedelta | None], int]
+    )
+    edges: tuple[int, int, int] | None = (50, 70, 90)
+    history_errors: list[Exception] = field(default_factory=list[Exception])
+    looked_back: list[Any] = field(default_factory=list[Any])
+    metrics: dict[str, list[Counts] | Exception] = field(
+        default_factory=dict[str, list[Counts] | Exception]
+    )
+    measured: list[Any] = field(default_factory=list[Any])
 
     async def observe(
         self,
@@ -74,6 +87,47 @@ class Observed:
             newest=None,
             unversioned=self.unversioned,
         )
+
+    async def history(
+        self,
+        source: str,
+        *,
+        build: Mark,
+        probe_operations: Sequence[str],
+        since: datetime,
+        until: datetime,
+        bucket: timedelta,
+    ) -> BuildHistory:
+        self.looked_back.append((source, build, tuple(probe_operations), since, until, bucket))
+        if self.history_errors:
+            raise self.history_errors.pop(0)
+        rows = self.past.get((source, until - since), self.past.get((source, None), 600))
+        cells = [HistoryCell(start=since, group=0, rows=rows, failed_rows=rows // 100)]
+        return BuildHistory(
+            since=since,
+            until=until,
+            bucket=bucket,
+            cells=cells if rows else [],
+            edges=self.edges,
+            by_session=True,
+            query="",
+        )
+
+    async def measure(
+        self,
+        source: str,
+        metric: Metric,
+        *,
+        builds: Sequence[Mark],
+        since: datetime,
+        until: datetime,
+        bucket: timedelta,
+    ) -> Measurement:
+        self.measured.append((metric.name, builds[0].name, until - since, bucket))
+        found = self.metrics.get(metric.name, [])
+        if isinstance(found, Exception):
+            raise found
+        return Measurement(buckets={builds[0]: [(since, each) for each in found]}, query="")
 
 
 class Bench:

@@ -21,7 +21,7 @@ from controller.adapters.memory.telemetry import MemoryTelemetry, ReportedReques
 from controller.adapters.memory.world import Weather, World
 from controller.core.audit import GENESIS, first_break
 from controller.core.errors import ConfigurationError
-from controller.core.gate import Gate, Margin
+from controller.core.gate import Gate, Margin, Synthetic
 from controller.core.model import AppState, Image, Record, Rollout, State
 from controller.core.plan import (
     Analysis,
@@ -50,6 +50,7 @@ from controller.runtime.messages import (
 from controller.runtime.metrics_reader import MetricsReader
 from controller.runtime.observer import Observer
 from controller.runtime.performer import Performer
+from controller.runtime.probing import Probing
 from controller.runtime.sweeper import Sweeper
 from controller.runtime.witness import Witness
 
@@ -61,6 +62,7 @@ EASY = Gate(
     beta=0.2,
     acceptance=Margin(error_ratio=1.5, error_absolute=0.3, latency_ratio=2.0),
     quantiles=(50,),
+    synthetic=Synthetic(per_poll=0),
 )
 WORKSPACE = "workspace"
 REGISTRY = "registry.test"
@@ -244,6 +246,7 @@ class House:
             bus=ports.bus,
             clock=self.clock,
             platform=MetricsReader(metrics=self.metrics),
+            probing=Probing(addresses=ports.platform, prober=ports.prober),
         )
         self.engine = Engine(
             store=ports.store,

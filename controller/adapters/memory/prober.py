@@ -49,6 +49,25 @@ class MemoryProber:
         error = self._world.behaviour(slot.serving.image).smoke_error
         return Answer(status=_OK, release=None, error=error)
 
+    async def get(
+        self,
+        url: str,
+        *,
+        timeout: timedelta,  # noqa: ARG002 - the port's; nothing takes time here
+        cookie: tuple[str, str] | None = None,
+    ) -> Answer:
+        """See `Prober`. Weather: operation ``get``."""
+        pinned = cookie[1] if cookie and cookie[0] == _COOKIE else None
+        slot = self._arrive("get", url, pinned)
+        if slot is None:
+            return _silence()
+        if slot.serving is None or not slot.running:
+            return Answer(status=_UNAVAILABLE, release=None)
+        behaviour = self._world.behaviour(slot.serving.image)
+        return Answer(
+            status=behaviour.probe_status, release=None, elapsed_ms=behaviour.probe_milliseconds
+        )
+
     def _arrive(self, operation: str, base_url: str, pinned: str | None) -> MemorySlot | None:
         if self._world.weather.take(operation) is not None:
             return None

@@ -64,7 +64,7 @@ def error_of(fault: Fault, operation: str) -> SlipwayError:
 class Weather:
     """Which call meets which fault: by script per operation, or by a function.
 
-    Operations: read, hosts, stage, route, instances, log_tail, ready, smoke, digest_of, look,
+    Operations: read, hosts, stage, route, instances, log_tail, ready, smoke, get, digest_of, look,
     differences, swap, follow, unlock.
     """
 
@@ -92,6 +92,8 @@ class Behaviour:
     status: int = 200  # of its readiness path
     shows_identity: bool = True
     smoke_error: str | None = None
+    probe_status: int = 200  # of what we ask while it is judged
+    probe_milliseconds: float = 10.0
     swaps: bool = True  # it comes up under the other slot's settings, too
 
 

@@ -1,0 +1,52 @@
+"""What a metric of the stable build was before the rollout."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from controller.core.gate import Direction, LearnedMetric, Metric, MetricKind
+from controller.verdict.arms import Tail, edge_of, summed
+from controller.verdict.buckets import Counts
+from controller.verdict.dispersion import bounded_by_time
+
+_HIGH: Final = 90  # percentile beyond which a value counts as bad
+_LOW: Final = 10
+
+
+def learn_metric(metric: Metric, past: Sequence[Counts], *, buckets: int) -> LearnedMetric | None:
+    """Return what *metric* was; None where nothing was counted.
+
+    Args:
+        metric: what was asked for.
+        past: its counts per bucket; those without any may lack.
+        buckets: how many there were in all.
+    """
+    if metric.kind is MetricKind.HISTOGRAM:
+        return _of_values(metric, past, buckets)
+    total = sum(each.total for each in past)
+    if not total:
+        return None
+    bad = [each.bad for each in past]
+    return LearnedMetric(
+        name=metric.name, total=total, bad=sum(bad), dispersion=_dispersion(bad, buckets)
+    )
+
+
+def _of_values(metric: Metric, past: Sequence[Counts], buckets: int) -> LearnedMetric | None:
+    is_high = metric.direction is Direction.HIGHER_IS_WORSE
+    edge = edge_of(summed(each.histogram for each in past), _HIGH if is_high else _LOW)
+    if edge is None:
+        return None
+    tails = [Tail(each.histogram) for each in past]
+    bad = [t.above(edge) if is_high else t.total - t.above(edge - 1) for t in tails]
+    return LearnedMetric(
+        name=metric.name,
+        total=sum(tail.total for tail in tails),
+        bad=sum(bad),
+        edge=edge,
+        dispersion=_dispersion(bad, buckets),
+    )
+
+
+def _dispersion(bad: Sequence[int], buckets: int) -> float:
+    """Whoever counts here names no sessions: clumps are bounded by their course over time."""
+    return bounded_by_time([*bad, *[0] * max(buckets - len(bad), 0)])
