@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-swap dev test check format lint types imports generated bench lock conformance real-registry docs clean
+.PHONY: help setup demo demo-swap dev test check format lint types imports generated bench bench-judge lock conformance real-registry docs clean
 
 PY := .venv/bin/python
 CODE := controller sandbox tests bench tools function_app.py
@@ -54,6 +54,9 @@ conformance: setup  ## Microsoft's own Service Bus tests against the sandbox's (
 
 bench: setup  ## Speed, size and calls per rollout.
 	@$(PY) -m bench
+
+bench-judge: setup  ## The judge against the rules in use, over simulated rollouts (20 minutes).
+	@$(PY) -m bench.judge --check
 
 real-registry: setup  ## CNCF Distribution's notifications, from the real program (needs apt).
 	@$(PY) tools/real_registry.py

@@ -19,6 +19,7 @@ PEERS = ("thresholds", "Flagger", "Argo", "alarm 2 of 3", "Kayenta")
 LITERATURE = ("peeked z-test", "mSPRT", "Lindon-Malek", "safe 2x2")
 RULES = (OURS, LOADED, STRICT, *PEERS, *LITERATURE)
 _CHUNK = 1000  # rollouts at once: they fit the processor's cache
+_SOON = 20  # buckets
 HORIZON = BUCKETS * SECONDS
 
 
@@ -63,11 +64,13 @@ def ask(rollouts: Rollouts) -> dict[str, tuple[Array, Array | None]]:
     """Return when each rule takes back and, where it says so, passes each rollout."""
     found: dict[str, tuple[Array, Array | None]] = {}
     plain = slipway.view(rollouts)
-    found[OURS], found[STRICT] = _slipway(plain, slipway.NORMAL, slipway.STRICT)
+    is_bad = rollouts.cell.scenario.is_bad
+    presets = (slipway.NORMAL, slipway.STRICT)
+    found[OURS], found[STRICT] = _slipway(plain, presets, is_bad=is_bad)
     found[LOADED] = found[OURS]
     if rollouts.synthetic is not None:
         loaded = slipway.view(rollouts, synthetic=True)
-        found[LOADED] = _slipway(loaded, slipway.NORMAL)[0]
+        found[LOADED] = _slipway(loaded, presets[:1], is_bad=is_bad)[0]
     seen = peers.minutes_of(rollouts.canary)
     times = (
         peers.thresholds(rollouts),
@@ -81,7 +84,17 @@ def ask(rollouts: Rollouts) -> dict[str, tuple[Array, Array | None]]:
     return found
 
 
-def _slipway(seen: slipway.View, *presets: slipway.Settings) -> list[tuple[Array, Array]]:
+def _slipway(
+    seen: slipway.View, presets: tuple[slipway.Settings, ...], *, is_bad: bool
+) -> list[tuple[Array, Array]]:
+    """Return when each preset takes back and passes; a bad release is mostly settled soon."""
+    soon = _settle(seen.until(_SOON), presets) if is_bad else []
+    if soon and all(np.isfinite(back).all() for back, _ in soon):
+        return soon
+    return _settle(seen, presets)
+
+
+def _settle(seen: slipway.View, presets: tuple[slipway.Settings, ...]) -> list[tuple[Array, Array]]:
     common, proven = slipway.whatever_the_preset(seen), health.health(seen)
     found = []
     for settings in presets:

@@ -3,7 +3,7 @@
 `evidence` and `health` take one rule's `View` of simulated rollouts and return E : 1 per bucket.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -81,6 +81,14 @@ class View:
     @property
     def replications(self) -> int:
         return self.canary.rows.shape[1]
+
+    def until(self, bucket: int) -> "View":
+        """Return the same rollouts up to *bucket*."""
+        canary, stable, *probes = (
+            replace(side, **{f.name: getattr(side, f.name)[..., :bucket, :] for f in fields(side)})
+            for side in (self.canary, self.stable, *self.probes)
+        )
+        return replace(self, canary=canary, stable=stable, probes=tuple(probes))
 
     def units(self) -> tuple[Array, Array, Array, Array, Array]:
         """Return what failures are counted in: nc, xc, nb, xb, dispersion."""

@@ -30,8 +30,8 @@ before/after rule exists in the judge only for when there are none of these eith
 simulated here: no such rule tells an outage of something shared from a bad release.
 """
 
-_BAD_TIMES = """Since the release is bad; *early*: taken back before. `-`: half of the rollouts or more
-are never taken back.
+_BAD_TIMES = """Since the release is bad; *early*: taken back before. `-`: half of the rollouts or
+more are never taken back.
 """
 
 
