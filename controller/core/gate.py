@@ -116,6 +116,9 @@ class Learned:
     dispersion_errors: float = 1.0
     dispersion_latency: tuple[float, float, float] = (1.0, 1.0, 1.0)
     dispersion_traffic: float = 1.0
+    # Variance of the share of slow requests from minute to minute, beyond chance, in units of that
+    # of one request: how much one slot's latency wanders while nobody does anything.
+    wander: tuple[float, float, float] = (0.0, 0.0, 0.0)
     sessions: int | None = None  # per bucket, summed; None where the app sends none
     failing_sessions: int | None = None
     dispersion_sessions: float = 1.0

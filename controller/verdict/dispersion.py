@@ -14,7 +14,6 @@ Counts are given per bucket, and in it per group. All functions are exact for co
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 Counts = Sequence[Sequence[int]]
@@ -73,32 +72,30 @@ def of_exceedances(slow: Counts, rows: Counts) -> float:
     return _drawn([ratio for ratio in ratios if ratio is not None], _PRIOR_SLOW)
 
 
-def of_wandering(slow: Sequence[int], rows: Sequence[int]) -> float:
-    """Return phi of slow requests, 1..50, by how their share wanders from block to block.
+def wander_of(slow: Sequence[int], rows: Sequence[int]) -> float:
+    """Return by how much the share of slow requests wanders from block to block, beyond chance.
 
-    A slot is a tenth slower for some minutes, and nobody did anything: groups of sessions on one
-    slot do not show it, they all share it. Two slots do not. Steps between neighbouring blocks are
-    taken, so that the slow drift of a day does not count. Drawn to 1.2 by the weight of 5 blocks.
+    As a variance, in units of that of a single request, >= 0. A slot is a tenth slower for some
+    minutes, and nobody did anything: groups of sessions on one slot do not show it, they all share
+    it; two slots do not. Drawn to none by the weight of 5 blocks.
 
     Args:
-        slow: slow requests per block, in order of time.
+        slow: slow requests per block.
         rows: all requests of the same blocks.
 
     Raises:
         ValueError: they are not of the same length.
     """
-    total, bad = sum(rows), sum(slow)
-    if len(slow) != len(rows):
-        raise ValueError(f"{len(slow)} blocks of slow requests and {len(rows)} of all")
-    if not 0 < bad < total:
-        return _drawn([], _PRIOR_SLOW)
-    chance = bad / total * (1 - bad / total)
-    blocks = [(some / count, count) for some, count in zip(slow, rows, strict=True) if count]
-    steps = [
-        (share - before) ** 2 / (chance * (1 / count + 1 / earlier))
-        for (before, earlier), (share, count) in pairwise(blocks)
-    ]
-    return _drawn(steps, _PRIOR_SLOW)
+    blocks = [(some, count) for some, count in zip(slow, rows, strict=True) if count]
+    bad, total, number = sum(slow), sum(rows), len(blocks)
+    if not 0 < bad < total or number < 2:  # noqa: PLR2004 - one block has no neighbour
+        return 0.0
+    share = bad / total
+    chance = share * (1 - share)
+    apart = math.fsum((some / count - share) ** 2 * count / chance for some, count in blocks)
+    weight = _PRIOR_SLOW[1]
+    beyond = (apart + weight) / (number + weight) * number / (number - 1) - 1
+    return max(beyond, 0.0) * number / total
 
 
 def _between(counts: Sequence[int]) -> float:

@@ -103,7 +103,10 @@ def learn(
     failed = [bucket.failed for bucket in buckets]
     failing = [bucket.failing for bucket in buckets]
     rows = [block.rows for block in blocks]
-    p50, p90, p99 = (_of_latency(blocks, index) for index in range(3))
+    p50, p90, p99 = (
+        dispersion.of_exceedances([block.slow[index] for block in blocks], rows)
+        for index in range(3)
+    )
     of_errors, of_traffic = dispersion.of_failures(failed), dispersion.of_traffic(rows)
     if not by_session:
         of_errors = max(of_errors, dispersion.bounded_by_time(_by_time(failed, until - since)))
@@ -117,6 +120,7 @@ def learn(
         dispersion_errors=of_errors,
         dispersion_latency=(p50, p90, p99),
         dispersion_traffic=of_traffic,
+        wander=(_wander(blocks, 0), _wander(blocks, 1), _wander(blocks, 2)),
         sessions=sum(cell.sessions for cell in inside) if by_session else None,
         failing_sessions=sum(cell.failing_sessions for cell in inside) if by_session else None,
         dispersion_sessions=dispersion.of_failures(failing) if by_session else 1.0,
@@ -124,13 +128,9 @@ def learn(
     )
 
 
-def _of_latency(blocks: Sequence[_Sums], index: int) -> float:
-    """Return the larger of both: slowness clumps in sessions, and it wanders over time."""
-    slow, rows = [block.slow[index] for block in blocks], [block.rows for block in blocks]
-    return max(
-        dispersion.of_exceedances(slow, rows),
-        dispersion.of_wandering([sum(each) for each in slow], [sum(each) for each in rows]),
-    )
+def _wander(blocks: Sequence[_Sums], index: int) -> float:
+    slow = [sum(block.slow[index]) for block in blocks]
+    return dispersion.wander_of(slow, [sum(block.rows) for block in blocks])
 
 
 def _summed(cells: Iterable[Cell], since: datetime, span: timedelta) -> list[_Sums]:

@@ -1,6 +1,7 @@
 """The signals: what may speak against the new build, each as an e-process over the buckets."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final, Protocol
 
 from controller.core.gate import Direction, Learned, LearnedMetric, Margin, Metric, MetricKind
@@ -20,7 +21,7 @@ from controller.verdict.buckets import latency_bin
 from controller.verdict.confidence import chernoff_upper
 from controller.verdict.evariable import Block, log_e, log_e_alone
 from controller.verdict.question import Pair, Question
-from controller.verdict.wealth import Rate, Reserve, with_odds, worse_rates
+from controller.verdict.wealth import WORSE_SHARES, Rate, Reserve, equal, with_odds, worse_rates
 
 # Where there is no concurrent user of stable the claim is looser: with the usual margins ordinary
 # drift over the day would be blamed on the new build.
@@ -29,7 +30,6 @@ LOOSE_BINS: Final = bins(LOOSE.latency_ratio)
 LEAST_FAILURES: Final = 3
 LEAST_BUCKETS: Final = 2
 MOST_DISPERSION: Final = 30.0
-_ALTERNATIVES: Final = 9
 _BOUND_ALPHA: Final = 0.02 / 8
 _SLOWER: Final = (1.4, 2.5, 8.0)  # odds of being slow, times these
 _UNKNOWN_TRAFFIC: Final = 3.0  # dispersion where nothing was learned
@@ -38,9 +38,8 @@ _MANY_PROBES: Final = 10  # per bucket: enough to be counted like users
 _FEW_PROBES: Final = (0.4, 0.97)
 _FEW_PROBES_MARGIN: Final = 0.05
 _PROBE_PRIOR: Final = 0.01
-# How clumped the slowness of our own requests is taken to be, at p50, p90, p99: slots differ by a
-# tenth for minutes on end, which moves the middle of a distribution more than its tail.
-_OWN_DISPERSION: Final = (3.0, 2.0, 1.2)
+_FRESH: Final = 3.0  # times as much as stable's may the latency of a fresh slot wander
+_LEARNED_BY: Final = timedelta(minutes=1)  # that wandering; within it, it hardly changes
 
 
 class Process(Protocol):
@@ -78,7 +77,7 @@ class Errors:
         self._learned = learned
         self._bound = past_bound(question)
         self._needed = 1.0 / (question.gate.alpha * weight) if weight else 0.0
-        self._wealth = Reserve(_ALTERNATIVES)
+        self._wealth = Reserve(WORSE_SHARES)
         self._rows = _rate(learned, lambda past: (past.failed_rows, past.rows))
         self._sessions = _rate(learned, lambda past: (past.failing_sessions, past.sessions))
         self._probes = Rate(prior=_PROBE_PRIOR)
@@ -98,11 +97,13 @@ class Errors:
         block, rate, dispersion = self._units(pair)
         users, own = self._of_users(seen, block, rate.value), self._of_probes(pair)
         if users or own:
-            nothing = [0.0] * _ALTERNATIVES
+            nothing = [0.0] * len(WORSE_SHARES)
             both = list(zip(users or nothing, own or nothing, strict=True))
-            self._wealth.bet([user / dispersion + probe for user, probe in both])
+            joined = [user / dispersion + probe for user, probe in both]
+            self._wealth.bet(joined)
             bad = pair.probes[0].bad if own and pair.probes is not None else 0
-            self._note((block.xc if users else 0) + bad, [user + probe for user, probe in both])
+            # As clumped as learned or thirty times: whichever is worse is what counts alone.
+            self._note((block.xc if users else 0) + bad, [log * dispersion for log in joined])
         if pair.stable is not None:
             rate.take(block.xb, block.nb)
         if pair.probes is not None:
@@ -150,7 +151,7 @@ class Errors:
         self._failed += failed
         self._buckets += failed > 0
         if failed >= LEAST_FAILURES and not self._is_plain:
-            alone = Reserve(len(logs))
+            alone = Reserve(WORSE_SHARES)
             alone.bet(logs, MOST_DISPERSION)
             self._is_plain = alone.wealth >= self._needed
 
@@ -169,9 +170,10 @@ class Latency:
         if learned is not None and learned.rows:
             self._bound = chernoff_upper(round(tail * learned.rows), learned.rows, _BOUND_ALPHA)
         self._dispersion = learned.dispersion_latency[index] if learned else 1.0
-        self._own_dispersion = _OWN_DISPERSION[index]
+        self._wander = _FRESH**2 * (learned.wander[index] if learned else 0.0)
+        self._wander *= max(_LEARNED_BY / question.bucket, 1.0)
         self._rate, self._own_rate = Rate(prior=tail), Rate(prior=tail)
-        self._wealth = Reserve(len(_SLOWER))
+        self._wealth = Reserve(equal(len(_SLOWER)))
 
     @property
     def evidence(self) -> float:
@@ -184,11 +186,8 @@ class Latency:
         own = self._of_probes(seen)
         if is_warm(self._question, seen.pair) and (users or own):
             nothing = [0.0] * len(_SLOWER)
-            logs = [
-                user / self._dispersion + probe / self._own_dispersion
-                for user, probe in zip(users or nothing, own or nothing, strict=True)
-            ]
-            self._wealth.bet(logs)
+            both = zip(users or nothing, own or nothing, strict=True)
+            self._wealth.bet([user + probe for user, probe in both])
 
     def _of_users(self, seen: Seen) -> list[float]:
         if self._edge is None:
@@ -199,13 +198,24 @@ class Latency:
         if control is Control.STABLE:
             slow = own.above(self._edge + self._slack)
             block = Block(total, slow, beside.total, beside.above(self._edge))
-            logs = [log_e(block, with_odds(b, odds), b) for odds in _SLOWER]
+            logs = self._tempered(block, b, self._dispersion)
             self._rate.take(block.xb, block.nb)
         elif control in {Control.PAST, Control.PROBES} and self._question.learned is not None:
             slow = own.above(self._edge + LOOSE_BINS)
             bound = _inside(self._bound)
-            logs = [log_e_alone(total, slow, with_odds(bound, odds), bound) for odds in _SLOWER]
+            rates = [with_odds(bound, odds) for odds in _SLOWER]
+            logs = [log_e_alone(total, slow, a, bound) / self._dispersion for a in rates]
         return logs
+
+    def _tempered(self, block: Block, b: float, dispersion: float) -> list[float]:
+        """Return the bets, tempered by how much of a difference is two slots being two slots.
+
+        A neighbour on the machine, a garbage collector, another mix: the more requests there are,
+        the more of the difference between two slots is that.
+        """
+        paired = block.nc * block.nb / max(block.nc + block.nb, 1)
+        phi = dispersion + paired * self._wander
+        return [log_e(block, with_odds(b, odds), b) / phi for odds in _SLOWER]
 
     def _of_probes(self, seen: Seen) -> list[float]:
         """Return the bets on our own requests: of their own, as their mix is another one."""
@@ -216,7 +226,7 @@ class Latency:
         block = Block(canary.total, slow, stable.total, stable.above(self._own_edge))
         b = self._own_rate.value
         self._own_rate.take(block.xb, block.nb)
-        return [log_e(block, with_odds(b, odds), b) for odds in _SLOWER]
+        return self._tempered(block, b, 1.0)
 
 
 class SlowerThanLimit:
@@ -228,7 +238,7 @@ class SlowerThanLimit:
         self._edge = latency_bin(limits.latency_ms_max)
         self._bound = 1 - limits.latency_percentile / 100
         self._dispersion = max(question.learned.dispersion_latency) if question.learned else 1.0
-        self._wealth = Reserve(_ALTERNATIVES)
+        self._wealth = Reserve(WORSE_SHARES)
 
     @property
     def evidence(self) -> float:
@@ -260,7 +270,7 @@ class Silence:
         self._share = 1.0
         learned = question.learned
         self._dispersion = learned.dispersion_traffic if learned else _UNKNOWN_TRAFFIC
-        self._wealth = Reserve(len(_FEWER))
+        self._wealth = Reserve(equal(len(_FEWER)))
 
     @property
     def evidence(self) -> float:
@@ -302,7 +312,7 @@ class Probes:
 
     def __init__(self) -> None:
         self._rate = Rate(prior=_PROBE_PRIOR)
-        self._wealth = Reserve(len(_FEW_PROBES))
+        self._wealth = Reserve(equal(len(_FEW_PROBES)))
 
     @property
     def evidence(self) -> float:
@@ -332,7 +342,7 @@ class Measured:
         self._edge = past.edge if past else None
         self._dispersion = past.dispersion if past else 1.0
         self._rate = Rate(past.bad, past.total) if past else Rate()
-        self._wealth = Reserve(_ALTERNATIVES)
+        self._wealth = Reserve(WORSE_SHARES)
 
     @property
     def evidence(self) -> float:

@@ -7,6 +7,9 @@ from typing import Final
 HALF_LIFE_BUCKETS: Final = 40  # ten minutes of buckets of 15 s
 DECAY: Final = 2 ** (-1 / HALF_LIFE_BUCKETS)
 _FIRST_STAKE: Final = 0.75
+# Of a stake, to the alternatives of `worse_rates`: a small regression needs every bit of it, a
+# large one wins anyway.
+WORSE_SHARES: Final = (0.16, 0.30, 0.22, 0.12, 0.07, 0.04, 0.03, 0.03, 0.03)
 _MOST: Final = 1e250  # wealth is capped: a lower wealth proves less, never more
 _MOST_LOG: Final = 575.0
 _LEAST_LOG: Final = -700.0
@@ -25,11 +28,13 @@ class Reserve:
     "E-detectors", 2022).
     """
 
-    __slots__ = ("_bets", "_cash", "_stake")
+    __slots__ = ("_bets", "_cash", "_shares", "_stake")
 
-    def __init__(self, alternatives: int) -> None:
+    def __init__(self, shares: Sequence[float]) -> None:
+        """Take what share of each stake goes to which alternative; they sum to 1."""
         self._cash = 1.0
-        self._bets = [0.0] * alternatives
+        self._shares = shares
+        self._bets = [0.0] * len(shares)
         self._stake = _FIRST_STAKE
 
     @property
@@ -39,10 +44,10 @@ class Reserve:
 
     def bet(self, logs: Sequence[float], dispersion: float = 1.0) -> None:
         """Take one bucket: ``ln S`` per alternative, tempered by the *dispersion* (>= 1)."""
-        stake = self._stake * self._cash / len(self._bets)
+        stake = self._stake * self._cash
         self._bets = [
-            min((bet + stake) * _exp(log / dispersion), _MOST)
-            for bet, log in zip(self._bets, logs, strict=True)
+            min((bet + stake * share) * _exp(log / dispersion), _MOST)
+            for bet, share, log in zip(self._bets, self._shares, logs, strict=True)
         ]
         self._cash *= 1.0 - self._stake
         self._stake = 1.0 - DECAY
@@ -92,6 +97,11 @@ class Rate:
         """Learn from one bucket."""
         self._shown = DECAY * self._shown + events
         self._seen = DECAY * self._seen + trials
+
+
+def equal(alternatives: int) -> tuple[float, ...]:
+    """Return equal shares."""
+    return (1 / alternatives,) * alternatives
 
 
 def worse_rates(tolerated: float) -> list[float]:
