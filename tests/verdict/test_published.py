@@ -370,6 +370,32 @@ def test_no_distance_is_the_test_of_equal_rates() -> None:
     )
 
 
+def test_the_differences_that_are_tried() -> None:
+    """safestats: "propDiff grid covers the feasible interior"."""
+    sevenths = [step / 8 for step in range(1, 8)]
+
+    assert p.prop_diff_candidate_grid(7) == [-step for step in reversed(sevenths)] + sevenths
+
+
+def test_an_interval_of_a_difference() -> None:
+    """safestats: "propDiff confidence sequence starts at the parameter limits", "is a prefix"."""
+    assert p.prop_diff_confidence_sequence([0], [0], 1, 1, 0.05, 3) == [(-1.0, 1.0)]
+    ya = [0, 0, 1, 0, 0, 0, 0, 1, 0, 0] * 6
+    yb = [1, 1, 0, 1, 1, 1, 0, 1, 1, 1] * 6
+    found = p.prop_diff_confidence_sequence(ya, yb, 1, 1, 0.05, 20)
+    loose = p.prop_diff_confidence_sequence(ya, yb, 1, 1, 0.05, 20, None, False)  # noqa: FBT003
+
+    assert p.prop_diff_confidence_sequence(ya[:9], yb[:9], 1, 1, 0.05, 20) == found[:9]
+    assert 0.1 < found[-1][0] < 0.6 < found[-1][1] < 0.95
+    assert all(a[0] >= b[0] and a[1] <= b[1] for a, b in zip(found, loose, strict=True))
+
+
+def test_overwhelming_evidence_is_infinite() -> None:
+    """No float holds it, and nothing breaks."""
+    assert p.turner_e_process([900, 900, 900], [0, 0, 0], 900, 900)[-1] == math.inf
+    assert p.two_proportions_e_value(0, 10**5, 10**5, 10**5, 0.999, 0.001) == 0.0
+
+
 def test_events_given_their_total() -> None:
     """safestats: "FNCH weights are 1, 8, 4 at odds 2"."""
     found = [math.exp(p.log_likelihood_fnch(k, 2 - k, 2, 2, math.log(2))) for k in (0, 1, 2)]

@@ -8,9 +8,10 @@ tables". Names and arguments are those of the R package *safestats*, in snake ca
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
-from controller.verdict.published.special import bisect, x_log_y
+from controller.verdict.published.special import bisect, exp, x_log_y
 
 REGRET_OPTIMAL: Final = 0.18  # of a beta prior for blocks of one against one
 _EDGE: Final = 1e-13
@@ -45,8 +46,7 @@ def calculate_e_two_proportions(
     na1: float, na: float, nb1: float, nb: float, theta_a: float, theta_b: float, theta_0: float
 ) -> float:
     """Return the likelihood ratio of (*theta_a*, *theta_b*) over *theta_0* for both."""
-    alternative = _log_likelihood(na1, na, theta_a) + _log_likelihood(nb1, nb, theta_b)
-    return math.exp(alternative - _log_likelihood(na1 + nb1, na + nb, theta_0))
+    return exp(_log_e(na1, na, nb1, nb, Thetas(theta_a, theta_b, theta_0)))
 
 
 def bernoulli_ml_two_proportions(
@@ -94,7 +94,7 @@ def plugin_e_value(
         prior: of both rates; a number stands for all four of its parameters.
     """
     believed = prior if isinstance(prior, BetaPrior) else BetaPrior(*[prior] * 4)
-    return math.exp(_log_products(blocks, believed)[-1])
+    return exp(_log_products(blocks, believed)[-1])
 
 
 def turner_e_process(
@@ -123,13 +123,14 @@ def turner_e_process(
     prior = prior_parameters or default_prior(na, nb)
     if restriction == "none":
         blocks = [(a, na, b, nb) for a, b in zip(ya, yb, strict=True)]
-        return [math.exp(log) for log in _log_products(blocks, prior)]
+        return [exp(log) for log in _log_products(blocks, prior)]
     bet = _Restricted(prior, restriction, delta, grid_size)
-    product, found = 1.0, list[float]()
+    log, found = 0.0, list[float]()
     for a, b in zip(ya, yb, strict=True):
         theta_a, theta_b = bet.thetas()
-        product *= two_proportions_e_value(a, na, b, nb, theta_a, theta_b)
-        found.append(product)
+        null = (na * theta_a + nb * theta_b) / (na + nb)
+        log += _log_e(a, na, b, nb, Thetas(theta_a, theta_b, null))
+        found.append(exp(log))
         bet.update(a, na, b, nb)
     return found
 
@@ -202,14 +203,52 @@ def prop_diff_e_process(
 ) -> list[float]:
     """Return the e-value against "b's rate is *prop_diff* above a's" after every block."""
     prior = prior_parameters or default_prior(na, nb)
+    blocks = [(a, na, b, nb) for a, b in zip(ya, yb, strict=True)]
     log, found = 0.0, list[float]()
-    bets = _bets(((a, na, b, nb) for a, b in zip(ya, yb, strict=True)), prior)
-    for (a, _, b, _), bet in bets:
+    for (a, _, b, _), bet in _bets(blocks, prior):
         null = solve_one_prop_diff_ripr(bet.theta_a, bet.theta_b, na, nb, prop_diff)
         log += _log_likelihood(a, na, bet.theta_a) + _log_likelihood(b, nb, bet.theta_b)
         log -= _log_likelihood(a, na, null) + _log_likelihood(b, nb, null + prop_diff)
-        found.append(math.exp(log))
+        found.append(exp(log))
     return found
+
+
+def prop_diff_candidate_grid(grid_size: int) -> list[float]:
+    """Return the differences that a confidence sequence tries: all but 0, symmetric."""
+    positive = [step / (grid_size + 1) for step in range(1, grid_size + 1)]
+    return [-step for step in reversed(positive)] + positive
+
+
+def prop_diff_confidence_sequence(
+    ya: Sequence[float],
+    yb: Sequence[float],
+    na: float,
+    nb: float,
+    alpha: float,
+    grid_size: int = 100,
+    prior_parameters: BetaPrior | None = None,
+    running_intersection: bool = True,  # noqa: FBT001, FBT002 - as the package
+) -> list[tuple[float, float]]:
+    """Return the interval of b's rate less a's after every block; NaN once nothing is left.
+
+    A difference is in it until its own e-value reaches 1 / alpha, and with *running_intersection*
+    never comes back. Ends of the grid stand for -1 and 1.
+    """
+    grid = prop_diff_candidate_grid(grid_size)
+    processes = [prop_diff_e_process(ya, yb, na, nb, step, prior_parameters) for step in grid]
+    if running_intersection:
+        processes = [list(accumulate(process, max)) for process in processes]
+    found: list[tuple[float, float]] = []
+    for values in zip(*processes, strict=True):
+        left = [step for step, value in zip(grid, values, strict=True) if value < 1 / alpha]
+        low, high = (left[0], left[-1]) if left else (math.nan, math.nan)
+        found.append((-1.0 if low == grid[0] else low, 1.0 if high == grid[-1] else high))
+    return found
+
+
+def _log_e(ya: float, na: float, yb: float, nb: float, bet: Thetas) -> float:
+    alternative = _log_likelihood(ya, na, bet.theta_a) + _log_likelihood(yb, nb, bet.theta_b)
+    return alternative - _log_likelihood(ya + yb, na + nb, bet.theta_0)
 
 
 def _log_products(
@@ -217,7 +256,7 @@ def _log_products(
 ) -> list[float]:
     log, found = 0.0, [0.0]
     for (ya, na, yb, nb), bet in _bets(blocks, prior):
-        log += math.log(calculate_e_two_proportions(ya, na, yb, nb, *bet))
+        log += _log_e(ya, na, yb, nb, bet)
         found.append(log)
     return found[1:] or found
 

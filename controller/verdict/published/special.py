@@ -8,6 +8,7 @@ _EPSILON: Final = 1e-16
 _TINY: Final = 1e-300
 _MOST_TERMS: Final = 1_000_000
 _ROUNDS: Final = 200
+_MOST_LOG: Final = 709.0
 
 
 def bisect(function: Callable[[float], float], low: float, high: float) -> float:
@@ -22,6 +23,11 @@ def bisect(function: Callable[[float], float], low: float, high: float) -> float
         else:
             high = middle
     return (low + high) / 2
+
+
+def exp(log: float) -> float:
+    """Return ``e^log``; infinite where no float holds it."""
+    return math.exp(log) if log < _MOST_LOG else math.inf
 
 
 def log_sum(logs: list[float]) -> float:

@@ -9,11 +9,9 @@ those of Optimizely's package *ssrm* (``ssrm_test``).
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from controller.verdict.published.special import bisect, x_log_y
-
-_MOST_LOG: Final = 709.0  # of a float
+from controller.verdict.published.special import bisect, exp, x_log_y
 
 
 class Posterior(NamedTuple):
@@ -108,7 +106,7 @@ def sequential_posteriors(
 def bayes_factor(posterior: Posterior) -> float:
     """Return the Bayes factor of a mismatch; infinite where no float holds it."""
     log = posterior.log_marginal_likelihood_M1 - posterior.log_marginal_likelihood_M0
-    return math.exp(log) if log < _MOST_LOG else math.inf
+    return exp(log)
 
 
 def posterior_probability(posterior_odds: float) -> float:
