@@ -17,7 +17,7 @@ from controller.verdict.dispersion import (
 GROUPS, BUCKETS = 10, 240
 Grid = list[list[int]]
 grids = st.lists(
-    st.lists(st.integers(0, 10**9), min_size=GROUPS, max_size=GROUPS), min_size=0, max_size=12
+    st.lists(st.integers(0, 10**9), min_size=GROUPS, max_size=GROUPS), min_size=0, max_size=5
 )
 
 

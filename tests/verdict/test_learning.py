@@ -59,7 +59,7 @@ def hour(failures_each: int = 1, seed: int = 3) -> list[HistoryCell]:
 
 
 @given(
-    cells=st.lists(cell(), max_size=30),
+    cells=st.lists(cell(), max_size=9),
     by_session=st.booleans(),
     dice=st.randoms(use_true_random=False),
 )
