@@ -7,6 +7,7 @@ from controller.verdict.buckets import Totals, total
 from controller.verdict.question import Question
 
 _RECENT: Final = timedelta(minutes=5)
+_RECENT_BUCKETS: Final = 20  # no more than these: five minutes of 15 s
 _TIMES_USUAL: Final = 3.0
 _POINTS: Final = 0.01
 
@@ -14,14 +15,16 @@ _POINTS: Final = 0.01
 def suffering(question: Question) -> str | None:
     """Return what the stable build suffers from lately, with numbers; None where it does well.
 
-    Its last five minutes are held against its own past and against the absolute limits. Such a
-    time proves no build healthy; against a build speaks only what is worse than stable even then.
+    Its last five minutes (twenty buckets, where those are shorter) are held against its own past
+    and against the absolute limits. Such a time proves no build healthy; against a build speaks
+    only what is worse than stable even then.
     """
     arms = [pair.stable for pair in question.pairs if pair.stable is not None]
     if not arms:
         return None
     newest = arms[-1].start
-    seen = total(arm for arm in arms if arm.start > newest - _RECENT)
+    recent = min(_RECENT, _RECENT_BUCKETS * question.bucket)
+    seen = total(arm for arm in arms if arm.start > newest - recent)
     if seen.rows < question.limits.min_requests or seen.error_rate is None:
         return None
     return _failing(question, seen, seen.error_rate) or _slow(question, seen)
