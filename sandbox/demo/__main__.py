@@ -31,7 +31,7 @@ from sandbox.village import Village
 
 _PROGRAMMES = {programme.name: programme for programme in (MAIN, SWAP)}
 _LOG = Path("demo-functions.log")
-_WARM_UP_SECONDS = 2.0
+_HISTORY_SECONDS = 18.0  # the past of v1 that v2 is held against; it is read in spans of 15 s
 
 
 class _Shown:
@@ -74,7 +74,8 @@ async def _run(console: Console, programme: Programme) -> list[Outcome]:
         try:
             for stage in stages.values():
                 await stage.clients.start()
-            await asyncio.sleep(_WARM_UP_SECONDS)
+            console.print(f"For {_HISTORY_SECONDS:.0f} s v1 is watched alone: its past.")
+            await asyncio.sleep(_HISTORY_SECONDS)
             shown = _Shown(console, started)
             with shown.open():
                 for act in programme.acts:

@@ -104,10 +104,10 @@ ACTS: tuple[Act, ...] = (
         may_fail_for_users=True,
     ),
     Act(
-        title="v6 takes 3 times as long for 5 % of its requests: p99 doubles, the median stays",
+        title="v6 takes 3 times as long for 8 % of its requests: p99 doubles, the median stays",
         short="v6 p99 x2",
         version="v6",
-        behaviour={"tail": (0.05, 3)},
+        behaviour={"tail": (0.08, 3)},
         expect_state="rolled_back",
         expect_serving="v2",
         expect_why="p9[09]",
@@ -161,13 +161,15 @@ MAIN = Programme(
         changes={
             "strategy": {
                 "steps": [
-                    {"weight": 20, "min_observation": "3s", "max_observation": "50s"},
+                    {"weight": 25, "min_observation": "3s", "max_observation": "50s"},
                     {"weight": 50, "min_observation": "3s", "max_observation": "40s"},
                     {"weight": 100, "min_observation": "2s", "max_observation": "40s"},
                 ],
                 "hold": {"limit": "60s"},
             },
-            "analysis": {"limits": {"error_rate_max": 0.1}},
+            # That p99 is as it was takes more requests than so short a time has. It may speak
+            # against a build all the same.
+            "analysis": {"limits": {"error_rate_max": 0.1}, "judge": {"quantiles": [50, 90]}},
         },
     ),
 )

@@ -38,7 +38,15 @@ QUICK: Mapping[str, Any] = {
         "steps": [{"weight": 50, "min_observation": "1s", "max_observation": "60s"}],
         "bake": "1s",
     },
-    "analysis": {"limits": {"latency_ms_max": 10_000, "min_requests": 10}},
+    "analysis": {
+        "limits": {"latency_ms_max": 10_000, "min_requests": 10},
+        # A handful of requests shows that a build is not as bad as BAD, and no more than that.
+        "judge": {
+            "warm_up": "1s",
+            "acceptance": {"error_ratio": 3, "error_absolute": 0.2, "latency_ratio": 8},
+            "quantiles": [50],
+        },
+    },
     "deadlines": {
         "preflight": "60s",
         "staging": "60s",
