@@ -19,7 +19,9 @@ from bench.judge.traffic import simulate
 
 FOLDER = Path("docs/judge")
 _RULES = (OURS, LOADED, STRICT, *PEERS)
-_COLOURS = {OURS: "#0b6e4f", LOADED: "#3aa17e", STRICT: "#9bd1bd"}
+_OURS = {OURS: "#0b6e4f", LOADED: "#3aa17e", STRICT: "#9bd1bd"}
+_THEIRS = dict(zip(PEERS, ("#7a7a7a", "#d1495b", "#c2549d", "#e6a700", "#2c7fb8"), strict=True))
+_COLOURS = _OURS | _THEIRS
 _GREY = "#9a9a9a"
 _RUNS = (
     ("null 1 % | 100/s | 10 %", "healthy", "#3aa17e"),
@@ -53,12 +55,12 @@ def _false(axes: Axes, results: Results) -> None:
     for place, rule in enumerate(_RULES):
         shares = [row.detected for row in results.of(rule, "healthy")]
         shift = np.linspace(-0.28, 0.28, len(shares))
-        colour = _COLOURS.get(rule, _GREY)
+        colour = _COLOURS[rule]
         axes.scatter(place + shift, np.maximum(shares, least) * 100, s=10, color=colour, alpha=0.7)
         mean = max(float(np.mean(shares)), least) * 100
         axes.hlines(mean, place - 0.36, place + 0.36, color="black", linewidth=2)
     axes.axhline(2, color="#d1495b", linestyle="--", linewidth=1)
-    axes.text(len(_RULES) - 0.4, 2.25, "alpha 2 %", color="#d1495b", ha="right", fontsize=8)
+    axes.text(-0.6, 2.25, "alpha 2 %", color="#d1495b", fontsize=8)
     axes.set_yscale("log")
     axes.set_yticks([0.01, 0.1, 1, 10, 100], ["none", "0.1", "1", "10", "100"])
     axes.set_ylabel("healthy releases taken back, %")
@@ -73,23 +75,18 @@ def _labels() -> list[str]:
 def _speed(axes: Axes, results: Results) -> None:
     """How many of the bad cells are found (in the median rollout) by what time."""
     times = np.arange(15, BUCKETS * SECONDS + 1, 15)
-    styles = ("-", "--", ":", "-.", (0, (1, 3)))
-    for number, rule in enumerate(_RULES):
+    for rule in _RULES:
         medians = np.array([row.median for row in results.of(rule, "bad")])
         share = [(medians <= time).mean() * 100 for time in times]
-        ours = rule in _COLOURS
-        style = "-" if ours else styles[number - 3]
-        false = results.worst_false(rule)
+        is_ours = rule in _OURS
         axes.step(
             times,
             share,
             where="post",
-            color=_COLOURS.get(rule, "#444444"),
-            linestyle=style,
-            linewidth=2.2 if ours else 1.3,
-            label=f"{rule} (false in up to {false:.1%})"
-            if false >= 0.005
-            else f"{rule} (false in up to {false:.2%})",
+            color=_COLOURS[rule],
+            linestyle="-" if is_ours else "--",
+            linewidth=2.4 if is_ours else 1.5,
+            label=f"{rule} (takes back up to {results.worst_false(rule):.2%} of healthy ones)",
         )
     axes.set_xscale("log")
     ticks = [15, 30, 60, 120, 300, 600, 1800]
@@ -97,8 +94,9 @@ def _speed(axes: Axes, results: Results) -> None:
     axes.minorticks_off()
     axes.set_ylabel("bad cells whose median is earlier, %")
     axes.set_title("How soon bad releases are taken back: 100 scenarios, traffics and splits")
-    axes.set_ylim(0, 100)
-    axes.legend(fontsize=8, loc="upper left", frameon=False)
+    axes.set_ylim(0, 125)
+    axes.set_yticks([0, 20, 40, 60, 80, 100])
+    axes.legend(fontsize=7.5, loc="upper left", frameon=False)
 
 
 def _courses(axes: Axes) -> None:
@@ -121,4 +119,4 @@ def _courses(axes: Axes) -> None:
     axes.set_xlabel("minutes")
     axes.set_ylabel("evidence against the release, : 1")
     axes.set_title("Single rollouts at 100 requests/s, 10 % of the users on the new build")
-    axes.legend(fontsize=8, loc="upper center", frameon=False)
+    axes.legend(fontsize=8, loc="upper right", frameon=False)

@@ -96,9 +96,12 @@ def _quick(seen: View, index: int) -> Array:
     for t in range(seen.buckets):
         rows, beside = canary.rows[t], stable.rows[t]
         if seen.share < 1:
-            block = (rows, canary.near[index, t], beside, stable.near[index, t])
-            logs = users.logs(block, stable.far[index, t])
-            logs = np.where(seen.controlled(t)[None], logs, 0.0)
+            known = seen.controlled(t)
+            counts = (rows, canary.near[index, t], beside, stable.near[index, t])
+            nc, xc, nb, xb, far = (
+                np.where(known, each, 0.0) for each in (*counts, stable.far[index, t])
+            )
+            logs = users.logs((nc, xc, nb, xb), far)
         else:
             logs = log_e_alone(rows, canary.far[index, t], alone, np.full(size, tail))
         joined = logs / dispersion

@@ -17,6 +17,8 @@ _HOUR = 3600.0
 _SMALL = 240  # buckets of 15 s in an hour
 _LARGE = 60  # minutes
 CANARY_NOISE, STABLE_NOISE = 0.10, 0.03  # of the logarithm of latency
+_BURST_SHAPE = 0.25
+_LEAST_TRAFFIC = 3.0  # dispersion of traffic where nobody names sessions
 _MEMORY = 0.8  # of that noise, per bucket
 
 
@@ -46,6 +48,11 @@ def learn(rng: np.random.Generator, scenario: Scenario, rate: float, shape: int)
     sessions = rows / scenario.stickiness
     if scenario.clump > 1:
         sessions = rows - failed + failing
+    of_failures = dispersion_of_failures(failed_groups)
+    of_traffic = _traffic_dispersion(rng, scenario, rate, shape)
+    if not scenario.sessions:
+        of_failures = bounded_by_time(failed_groups.sum(1))
+        of_traffic = np.maximum(of_traffic, _LEAST_TRAFFIC)
     return Learned(
         rows=rows,
         failed=np.minimum(failed, rows),
@@ -53,11 +60,11 @@ def learn(rng: np.random.Generator, scenario: Scenario, rate: float, shape: int)
         failing=np.minimum(failing, sessions),
         edges=learned_edges(rng, rate * _HOUR, shape),
         by_session=scenario.sessions,
-        dispersion_errors=dispersion_of_failures(failed_groups),
+        dispersion_errors=of_failures,
         dispersion_sessions=dispersion_of_failures(failing_groups),
         dispersion_latency=dispersion_latency,
         wander=wander,
-        dispersion_traffic=_traffic_dispersion(rng, scenario, rate, shape),
+        dispersion_traffic=of_traffic,
     )
 
 
@@ -66,7 +73,8 @@ def _grouped_failures(
 ) -> tuple[Array, Array]:
     """Return failed requests and failing sessions, (buckets, groups, replications)."""
     mean = rate * SECONDS * scenario.usual / GROUPS / scenario.clump
-    failing = rng.poisson(mean, (_SMALL, GROUPS, shape))
+    shock = shared_shock(rng, _SMALL, shape) if scenario.bursts else np.ones((_SMALL, shape))
+    failing = rng.poisson(np.repeat(mean * shock[:, None], GROUPS, axis=1))
     if scenario.clump == 1:
         return failing.astype(np.float32), failing.astype(np.float32)
     failed = np.zeros(failing.shape, dtype=np.float32)
@@ -80,7 +88,19 @@ def dispersion_of_failures(groups: Array) -> Array:
     count = groups.shape[1]
     together = groups.sum(1)
     apart = np.square(groups - together[:, None] / count).sum((0, 1)) * count / (count - 1)
-    seen = together.sum(0)
+    return _raised(apart, together.sum(0))
+
+
+def bounded_by_time(failed: Array) -> Array:
+    """Return what phi is at most, from failures per bucket (buckets, replications).
+
+    Where nobody names sessions clumps cannot be told from shocks that shake all users.
+    """
+    apart = np.square(failed - failed.mean(0)).sum(0) * len(failed) / (len(failed) - 1)
+    return _raised(apart, failed.sum(0))
+
+
+def _raised(apart: Array, seen: Array) -> Array:
     rough = (1.5 * 10 + apart) / (10 + seen)
     unsure = 1 + 1 / np.sqrt(1 + seen / rough)
     return np.clip(1 + np.maximum(rough - 1, 0) * unsure, 1, 30)
@@ -135,6 +155,11 @@ def _latency_habits(
         dispersions.append(dispersion_of_slow(slow, rows))
         wanders.append(wander_of_slow(slow.sum(1), rows.sum(1)))
     return np.array(dispersions), np.array(wanders)
+
+
+def shared_shock(rng: np.random.Generator, buckets: int, shape: int) -> Array:
+    """Return by what the failure rate of both builds is multiplied in a bucket: mean 1, cv 2."""
+    return rng.gamma(_BURST_SHAPE, 1 / _BURST_SHAPE, (buckets, shape))
 
 
 def slot_noise(rng: np.random.Generator, size: float, buckets: int, shape: int) -> Array:

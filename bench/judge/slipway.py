@@ -292,10 +292,11 @@ def _silence(seen: View) -> Array:
 
 
 def _probes(seen: View, own: _Own) -> Array:
-    """Requests of our own: one per bucket with a wide margin, many with that of errors."""
-    shares = WORSE_SHARES if seen.many else equal(len(_FEW_PROBES))
-    wealth = Reserve(seen.replications, shares)
-    course = np.empty_like(seen.canary.rows)
+    """One request of our own per bucket, with a wide margin. Many count with the errors."""
+    course = np.ones_like(seen.canary.rows)
+    if seen.many:
+        return course
+    wealth = Reserve(seen.replications, equal(len(_FEW_PROBES)))
     for t, logs in enumerate(own.logs):
         wealth.bet(logs)
         course[t] = wealth.wealth

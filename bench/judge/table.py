@@ -1,6 +1,7 @@
 """The results as tables: a summary for the terminal, everything as a page of the docs."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.judge.cells import LOADED, OURS, RULES, STRICT, Row
@@ -17,8 +18,8 @@ share of users on the new build. [How the judge decides](../judge.md), what is s
 `bench/judge/scenarios.py`.
 
 Rules: **Slipway** sends one request of its own per build and bucket; **with synthetic load** 75
-where the new build has fewer than five users' requests per second, or stable has none (where
-failures come in clumps, one of ours fails as often as clumps begin); **strict** tolerates nothing.
+where either build has fewer than five users' requests per second (where failures come in clumps,
+one of ours fails as often as clumps begin); **strict** tolerates nothing.
 *thresholds*: more than 5 failures in 5 minutes or a mean over 2 s. *Flagger*: 99 % success and p99
 of 500 ms per minute, threshold 5. *Argo*: 95 % per minute, failureLimit 3. *alarm 2 of 3*: more
 than 5 % failures or a mean over 1 s in two of three minutes. *Kayenta*: Mann-Whitney at minutes 10,
@@ -117,14 +118,19 @@ def _goals(rows: list[Row]) -> str:
     lines = [["goal", "measured", ""]]
     notes = []
     for verdict in check(rows):
-        lines.append([verdict.goal, verdict.measured, words[verdict.met]])
+        lines.append([verdict.goal, _escaped(verdict.measured), words[verdict.met]])
         if verdict.exceptions:
             notes.append(f"\n{verdict.goal}; the exceptions:\n")
-            notes += [f"- {each}" for each in verdict.exceptions]
+            notes += [f"- {_escaped(each)}" for each in verdict.exceptions]
     return _markdown(lines) + "\n".join(notes) + "\n"
 
 
-def _wide(results: Results, kind: str, shown) -> str:  # noqa: ANN001 - a function of a row
+def _escaped(text: str) -> str:
+    """Return *text* with cells' names fit for a table."""
+    return text.replace(" | ", ", ")
+
+
+def _wide(results: Results, kind: str, shown: Callable[[Row], str]) -> str:
     cells = [row.cell for row in results.of(OURS, kind)]
     lines = [["scenario", "req/s", "share", *_SHOWN]]
     for cell in cells:

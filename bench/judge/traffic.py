@@ -8,13 +8,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bench.judge import latency
-from bench.judge.history import CANARY_NOISE, STABLE_NOISE, Learned, learn, slot_noise
+from bench.judge.history import CANARY_NOISE, STABLE_NOISE, Learned, learn, shared_shock, slot_noise
 from bench.judge.numbers import Array
 from bench.judge.scenarios import BUCKETS, SECONDS, Cell, Scenario
 
 SYNTHETIC = 75  # own requests per bucket and slot under synthetic load
 FEW_USERS = 5 * SECONDS  # a build with fewer users' requests per bucket gets synthetic load
-_BURST_SHAPE = 0.25  # gamma of mean 1 and cv 2
 
 
 @dataclass
@@ -88,7 +87,7 @@ def simulate(cell: Cell, replications: int, rng: np.random.Generator) -> Rollout
 def _shock(rng: np.random.Generator, scenario: Scenario, replications: int) -> Array:
     if not scenario.bursts:
         return np.ones((BUCKETS, replications))
-    return rng.gamma(_BURST_SHAPE, 1 / _BURST_SHAPE, (BUCKETS, replications))
+    return shared_shock(rng, BUCKETS, replications)
 
 
 def _slowness(
