@@ -119,7 +119,8 @@ def _is_query(value: str) -> str:
 
 def _read_beside(value: str, info: ValidationInfo) -> str:
     """Return the text of the file: what is frozen into a rollout is the query, not its name."""
-    read: Callable[[str], str] | None = (info.context or {}).get("read_file")
+    context: dict[str, Any] = info.context or {}
+    read: Callable[[str], str] | None = context.get("read_file")
     if read is None:
         raise complaint(
             "can only be read beside an apps.yaml that is a file", "Give the text as query."

@@ -7,6 +7,7 @@ from controller.core.events import (
     Failed,
     Judged,
     NotYet,
+    Number,
     PreflightFailed,
     PreflightPassed,
     ReadyChecked,
@@ -59,7 +60,27 @@ def record(
         by=getattr(event, "by", ""),
         state_from=came_from,
         state_to=r.state if came_from else None,
-        numbers=dict(event.numbers) if isinstance(event, Judged) else {},
+        numbers=_numbers(event),
         evidence=event.evidence if isinstance(event, Judged) else None,
         evidence_hash=event.evidence_hash if isinstance(event, Judged) else None,
     )
+
+
+def _numbers(event: Event) -> dict[str, Number]:
+    """Return the figures that *event* goes by."""
+    if isinstance(event, Judged):
+        return dict(event.numbers)
+    if isinstance(event, PreflightPassed) and event.learned is not None:
+        learned = event.learned
+        return {
+            "learned_since": learned.since.isoformat(),
+            "learned_until": learned.until.isoformat(),
+            "learned_rows": learned.rows,
+            "learned_failed_rows": learned.failed_rows,
+            "learned_dispersion_errors": round(learned.dispersion_errors, 3),
+            "learned_dispersion_traffic": round(learned.dispersion_traffic, 3),
+            "learned_by_session": int(learned.by_session),
+            **{f"learned_{metric.name}_total": metric.total for metric in learned.metrics},
+            **{f"learned_{metric.name}_bad": metric.bad for metric in learned.metrics},
+        }
+    return {}

@@ -184,3 +184,21 @@ async def test_a_smoke_test_says_what_it_expected(build: Build, prober: HttpProb
     assert dead.error
     assert moved.error is None
     assert build.requests[0].headers["X-Key"] == "k"
+
+
+async def test_a_request_of_the_judges_is_told_from_a_users(
+    build: Build, prober: HttpProber
+) -> None:
+    """By the user agent of App Service's own ping: SDKs report it as synthetic."""
+    url = f"{build.server.url}/ready"
+
+    answer = await prober.get(url, timeout=LIMIT, cookie=("x-ms-routing-name", "self"))
+
+    assert (answer.status, answer.release) == (200, None)
+    assert answer.elapsed_ms > 0
+    assert "AlwaysOn" in build.requests[0].headers["User-Agent"]
+    assert build.requests[0].headers["Cookie"] == "x-ms-routing-name=self"
+    moved = await prober.get(f"{build.server.url}/moved", timeout=LIMIT)
+    assert (moved.status, len(build.requests)) == (302, 1)
+    late = await prober.get(f"{build.server.url}/endless", timeout=timedelta(microseconds=1))
+    assert late.status is None
