@@ -156,9 +156,11 @@ class Rate:
         rate = (self._base * self._weight + self._shown) / (self._weight + self._seen)
         return np.clip(rate, 1e-5, 0.999)
 
-    def take(self, events: Array, trials: Array) -> None:
-        self._shown = DECAY * self._shown + events
-        self._seen = DECAY * self._seen + trials
+    def take(self, events: Array, trials: Array, where: Array | None = None) -> None:
+        """Learn from one bucket, *where* there was one to learn from."""
+        shown, seen = DECAY * self._shown + events, DECAY * self._seen + trials
+        self._shown = shown if where is None else np.where(where, shown, self._shown)
+        self._seen = seen if where is None else np.where(where, seen, self._seen)
 
 
 def worse_rates(tolerated: Array) -> Array:

@@ -77,13 +77,18 @@ class _Expected:
         nothing = np.zeros(size)
         self._at, self._beyond = Rate(nothing, nothing, tail), Rate(nothing, nothing, tail / 4)
 
-    def logs(self, block: tuple[Array, Array, Array, Array], far: Array) -> Array:
+    def logs(
+        self,
+        block: tuple[Array, Array, Array, Array],
+        far: Array,
+        where: Array | None = None,
+    ) -> Array:
         b = self._at.value
         expected = np.minimum(self._beyond.value, 0.98 * b)
         found = log_e(block, np.stack([expected, np.sqrt(expected * b)]), b)
-        self._at.take(block[3], block[2])
-        self._beyond.take(far, block[2])
-        return found
+        self._at.take(block[3], block[2], where)
+        self._beyond.take(far, block[2], where)
+        return found if where is None else np.where(where, found, 0.0)
 
 
 def _quick(seen: View, index: int) -> Array:
@@ -96,12 +101,8 @@ def _quick(seen: View, index: int) -> Array:
     for t in range(seen.buckets):
         rows, beside = canary.rows[t], stable.rows[t]
         if seen.share < 1:
-            known = seen.controlled(t)
-            counts = (rows, canary.near[index, t], beside, stable.near[index, t])
-            nc, xc, nb, xb, far = (
-                np.where(known, each, 0.0) for each in (*counts, stable.far[index, t])
-            )
-            logs = users.logs((nc, xc, nb, xb), far)
+            block = (rows, canary.near[index, t], beside, stable.near[index, t])
+            logs = users.logs(block, stable.far[index, t], seen.controlled(t))
         else:
             logs = log_e_alone(rows, canary.far[index, t], alone, np.full(size, tail))
         joined = logs / dispersion

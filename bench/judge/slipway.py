@@ -251,7 +251,7 @@ def _latency(seen: View, index: int) -> Array:
             logs = log_e((nc, xc, nb, xb), with_odds(rate.value, _SLOWER), rate.value)
             dispersion = learned.dispersion_latency[index] + _wandering(learned, index, nc, nb)
             joined += np.where(control[None], logs / dispersion, 0.0)
-            rate.take(np.where(control, xb, 0), np.where(control, nb, 0))
+            rate.take(xb, nb, control)
         if seen.many:
             block = (pair[0].total[t], pair[0].slow[index, t])
             block += (pair[1].total[t], pair[1].slow[index, t])
