@@ -22,7 +22,7 @@ def question(*, bucket: timedelta, good_since: int) -> Question:
 
     failed = [50] * 10 + [0] * good_since
     return Question(
-        limits=Limits(error_rate_max=0.05, min_requests=20),
+        limits=Limits(error_rate_max=0.04, min_requests=20),
         bucket=bucket,
         pairs=[
             Pair(start=T0 + i * bucket, canary=arm(i, 0), stable=arm(i, bad), share=0.5)
