@@ -71,6 +71,14 @@ def sandbox() -> str:
     return page((ROOT / "docs" / "traps" / "sandbox.md.in").read_text(encoding="utf-8"))
 
 
+def judge() -> str:
+    """Return docs/judge.md."""
+    from tools.detectable import table  # noqa: PLC0415
+
+    prose = (ROOT / "docs" / "judge" / "judge.md.in").read_text(encoding="utf-8")
+    return prose.replace("@DETECTABLE@", table())
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": configuration,
     "docs/cli.md": cli,
@@ -80,6 +88,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/registries/payloads.md": registry_payloads,
     "docs/arm-errors.md": arm_errors,
     "docs/sandbox.md": sandbox,
+    "docs/judge.md": judge,
 }
 
 

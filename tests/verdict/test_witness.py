@@ -11,6 +11,7 @@ import pytest
 from controller.adapters.memory.evidence import MemoryEvidence
 from controller.adapters.memory.store import MemoryStore
 from controller.core.events import Label
+from controller.core.gate import Exposure
 from controller.core.model import Rollout, State
 from controller.core.plan import Analysis, SlotName
 from controller.core.telemetry import IdentifyBy, PlatformLimits
@@ -47,7 +48,7 @@ def test_only_what_began_in_the_state_counts(state: State) -> None:
 
     asked = ask(at(state), NOW, stored, WATCH)
 
-    assert [b.start for b in asked.canary] == [ENTERED, ENTERED + 15 * SECOND]
+    assert [pair.start for pair in asked.pairs] == [ENTERED, ENTERED + 15 * SECOND]
     assert asked.elapsed == MINUTE
 
 
@@ -84,14 +85,36 @@ def test_a_plan_without_steps_can_be_held_too() -> None:
 def test_the_first_release_has_no_stable_build_to_suffer_with() -> None:
     first = at(State.OBSERVING, stable_release=None)
 
-    assert ask(first, NOW, [pair(0, stable=False)], WATCH).stable is None
+    assert [p.stable for p in ask(first, NOW, [pair(0, stable=False)], WATCH).pairs] == [None]
 
 
 def test_a_stable_build_that_was_not_seen_counts_as_nothing_not_as_unknown() -> None:
     asked = ask(at(State.OBSERVING), NOW, [pair(0, stable=False)], WATCH)
 
-    assert asked.stable is not None
-    assert [b.rows for b in asked.stable] == [0]
+    assert [p.stable.rows for p in asked.pairs if p.stable is not None] == [0]
+
+
+def test_evidence_since_the_first_users_counts_each_at_its_share() -> None:
+    """What came before the step speaks against the build, too; only the step shows it healthy."""
+    shares = (
+        Exposure(since=ENTERED - MINUTE, share=0.1),
+        Exposure(since=ENTERED, share=0.5),
+    )
+    stored = [pair(-75), pair(-60), pair(-15), pair(0), pair(15)]
+
+    asked = ask(at(State.OBSERVING, exposures=shares), NOW, stored, WATCH)
+
+    assert [p.share for p in asked.pairs] == [0.1, 0.1, 0.5, 0.5]
+    assert asked.step_since == ENTERED
+
+
+def test_of_a_rollout_that_is_held_for_long_the_newest_hour_counts() -> None:
+    stored = [pair(15 * number) for number in range(700)]
+
+    kept = ask(at(State.HELD, held_from=State.OBSERVING), NOW, stored, WATCH).pairs
+
+    assert 180 <= len(kept) <= 240
+    assert kept[-1].start == stored[-1].start
 
 
 @pytest.mark.parametrize(
@@ -125,14 +148,14 @@ async def test_what_is_kept_is_enough_to_judge_again() -> None:
     findings = await witness.testify(observed, NOW)
     place, digest = await witness.keep(observed, findings)
 
-    assert findings.judgement.label is Label.HEALTHY
+    assert findings.judgement.label is Label.CONTINUE
     assert place == f"evidence/shop/{observed.id}/9.json"
     body = await evidence.read(place)
     assert body is not None
     assert hashlib.sha256(body).hexdigest() == digest
     kept = json.loads(body)
     assert kept["query"] == "requests | x"
-    assert [b["rows"] for b in kept["question"]["canary"]] == [10, 10]
+    assert [p["canary"]["rows"] for p in kept["question"]["pairs"]] == [10, 10]
     assert kept["question"]["elapsed"] == 60.0
     assert kept["judgement"]["numbers"] == findings.judgement.numbers
     assert await witness.keep(observed, findings) == (place, digest)
@@ -151,7 +174,7 @@ def test_slots_are_compared_where_the_stable_build_says_no_version() -> None:
     """By role the stable slot is seen, whatever runs there; that this is weaker is said."""
     asked = ask(told_apart_by_role(stable_release=None), NOW, [pair(0)], WATCH)
 
-    assert asked.stable is not None
+    assert asked.pairs[0].stable is not None
     assert asked.identified_by == "role_name"
     assert ask(at(State.OBSERVING), NOW, [pair(0)], WATCH).identified_by == "version"
 
