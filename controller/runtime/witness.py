@@ -20,9 +20,11 @@ from controller.verdict.memory import Memory
 from controller.verdict.platform import PlatformEvidence
 from controller.verdict.question import Judgement, Pair, Phase, Question
 
-_MEMORIES: Final = 32  # of rollouts that this process judged lately
-_MOST_PAIRS: Final = 240  # an hour of them: a build that is held for long costs no more and more
-_AT_A_TIME: Final = 60
+_REMEMBERED: Final = 10_000  # pairs, of rollouts that this process judged lately
+_MOST_PAIRS: Final = (
+    720  # three hours of them: a build that is held for long costs no more and more
+)
+_AT_A_TIME: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +54,11 @@ class Witness:
         return Findings(question=question, judgement=judgement, query=watch.query)
 
     def _memory_of(self, rollout: Rollout) -> Memory:
-        memory = self.memories.pop(rollout.id, None) or Memory()
+        memory = self.memories.pop(rollout.id, None)
+        if memory is None:
+            memory = Memory()
         self.memories[rollout.id] = memory
-        while len(self.memories) > _MEMORIES:
+        while len(self.memories) > 1 and sum(map(len, self.memories.values())) > _REMEMBERED:
             self.memories.popitem(last=False)
         return memory
 

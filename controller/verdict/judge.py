@@ -36,7 +36,7 @@ def judge(
         with_course: with every signal and how the evidence came to be, for people; it takes longer.
         memory: of this rollout, where it is judged again and again: saves time, changes nothing.
     """
-    evidence, health = (memory or Memory()).look(question)
+    evidence, health = (Memory() if memory is None else memory).look(question)
     step = [p for p in question.pairs if _is_of_step(question, p)]
     canary, stable = evidence.canary, evidence.stable
     if len(step) < len(question.pairs):

@@ -23,6 +23,10 @@ class Memory:
         self._scales: Scales | None = None
         self._checkup: Checkup | None = None
 
+    def __len__(self) -> int:
+        """Return how many pairs were weighed."""
+        return len(self._pairs)
+
     def look(self, question: Question) -> tuple[Evidence, Health]:
         """Return the evidence against the build and for it, by the question's pairs."""
         key = (

@@ -40,7 +40,9 @@ def told_of(question: Question, evidence: Evidence, name: str) -> str:
     """Return what signal *name* shows: both builds' figures since the first users."""
     canary, stable = evidence.canary, evidence.stable
     if name == "errors":
-        return _errors(question, canary, stable)
+        own = _probes(question) if _probes_blame(question) else ""
+        users = _errors(question, canary, stable) if canary.requests else ""
+        return "; ".join(filter(None, (users, own))) or _errors(question, canary, stable)
     if name == "silence":
         return _silence(question, canary, stable)
     if name == "probes":
@@ -89,6 +91,12 @@ def _probes(question: Question) -> str:
         for arm in (0, 1)
     ]
     return f"our own requests fail: {figures[0]}, at the stable build {figures[1]}"
+
+
+def _probes_blame(question: Question) -> bool:
+    """Whether the new build fails more of our own requests than the stable one does."""
+    rounds = [pair.probes for pair in question.pairs if pair.probes is not None]
+    return sum(each[0].bad for each in rounds) > sum(each[1].bad for each in rounds)
 
 
 def _metric(question: Question, name: str) -> str:

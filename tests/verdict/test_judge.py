@@ -210,6 +210,14 @@ SAID: list[tuple[dict[str, Any], str]] = [
     (SILENT | {"provider_error": "429"}, "no telemetry answer for 121 s: 429"),
     (STALE, "the newest telemetry is 171 s old, 170 s at most wanted"),
     ({"pairs": []}, "0 of 50 requests seen"),
+    (
+        {
+            "pairs": pairs(
+                4, canary=(0,), stable=(0,), probes=(Counts(total=75, bad=15), Counts(total=75))
+            )
+        },
+        "our own requests fail: 60 of 300, at the stable build 0 of 300; evidence",
+    ),
 ]
 
 
