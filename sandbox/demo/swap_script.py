@@ -40,6 +40,7 @@ async def alert_fires(village: Village) -> None:
 SWAP = Programme(
     name="swap",
     report="demo-swap-report.json",
+    rate=100.0,
     options=Options(
         slots=("blue", "green"),
         changes=_SHOP_CONFIGURATION,

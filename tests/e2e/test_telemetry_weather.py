@@ -8,22 +8,28 @@ import pytest
 import pytest_asyncio
 
 from sandbox.village import APP, MoreApp, Options, Village
-from tests.e2e.kit import BAD, NEVER, QUICK, App, Json, Log, steps, under_load
+from tests.e2e.kit import BAD, NEVER, QUICK, App, Json, Log, steps, under_load, until
 from tests.e2e.records import kept_well
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
+_RATE = 40
+_HISTORY_SECONDS = 18
 FOR_EVER = 1000  # longer than anybody waits
 
 
-def app(name: str, strategy: Json, **more: Any) -> MoreApp:
+def app(name: str, strategy: Json, *, judge: Json | None = None, **more: Any) -> MoreApp:
     return MoreApp(
         name=name,
         slots=("blue",),
         changes={
             **QUICK,
             "strategy": {"steps": steps(50), "bake": "1s", **strategy},
-            "analysis": {**QUICK["analysis"], "provider_grace": "5s"},
+            "analysis": {
+                **QUICK["analysis"],
+                "provider_grace": "5s",
+                "judge": {**QUICK["analysis"]["judge"], **(judge or {})},
+            },
         },
         **more,
     )
@@ -54,6 +60,7 @@ async def village() -> AsyncIterator[Village]:
                 {"steps": steps(20), "hold": {"limit": "2s", "on_expiry": "roll_back"}},
                 first_build=BAD,
             ),
+            app("rain", {"hold": {"limit": "60s"}}, judge={"warm_up": "8s"}),
         ),
     )
     async with Village(options) as village:
@@ -154,3 +161,41 @@ async def test_a_provider_that_is_away_longer_than_its_grace_holds_what_it_shoul
         pages = [e["to"] for e in (*done["events"], *returned["events"]) if e["kind"] == "page"]
         assert pages == ["held", "held"]
         assert shop.failures() == till.failures() == {}
+
+
+async def ends_well(app: App, version: str) -> None:
+    """Push a good build and see it succeed; it may be held on its way, and never goes back."""
+    digest = await app.push(version)
+    rollout = await app.reaches(digest, "succeeded")
+    assert "rolling_back" not in moves(rollout)
+    assert "regressed" not in labels(rollout)
+    await app.serves(version)
+
+
+async def has_a_past(app: App) -> None:
+    """Wait until stable was seen for longer than the spans in which history is read."""
+    enough = _RATE * _HISTORY_SECONDS
+
+    async def look() -> bool:
+        return len(app.clients.seen) >= enough
+
+    await until(look, what="a past of the stable build")
+
+
+async def test_a_good_build_gets_through_whatever_becomes_of_its_telemetry(
+    village: Village,
+) -> None:
+    """Three of four rows sampled away and a fifth lost; then all of them late: none is blamed."""
+    faults = village.monitor.faults
+    async with kept_well(village, "rain"), under_load(village, "rain", rate=_RATE) as app:
+        await has_a_past(app)
+        try:
+            faults.sampling, faults.loss_share = 4, 0.2
+            await ends_well(app, "v2")
+            faults.clear()
+            faults.ingestion_delay_seconds = 5.0
+            await ends_well(app, "v3")
+        finally:
+            faults.clear()
+
+        assert app.failures() == {}
