@@ -28,7 +28,7 @@ class Act:
         None  # what happens on its way
     )
     meanwhile_in: str = "baking"  # the state in which that begins
-    patience_seconds: float = 90.0  # an act that takes longer has failed
+    patience_seconds: float = 120.0  # an act that takes longer has failed
     may_fail_for_users: bool = False  # by the bad build's own fault
     dependency_may_fail: bool = False  # and must: in both builds
     must_stay_unseen: bool = False  # no user may ever get it

@@ -11,16 +11,16 @@ from sandbox.village import APP, MoreApp, Options, Village
 DESK = "desk"
 ALERT_RULE = "shop-errors"
 
+_STEPS = [{"weight": 50, "min_observation": "3s", "max_observation": "40s"}]
+_ANALYSIS = {"judge": {"acceptance": {"error_absolute": 0.03}}}  # shown by 100 good answers
 _DESK_CONFIGURATION = {
-    "strategy": {
-        "kind": "swap",
-        "steps": [{"weight": 20, "min_observation": "3s", "max_observation": "40s"}],
-        "bake": "8s",
-    },
+    "strategy": {"kind": "swap", "steps": _STEPS, "bake": "8s"},
+    "analysis": _ANALYSIS,
     "deadlines": {"swapping": "60s"},
 }
 _SHOP_CONFIGURATION = {
-    "strategy": {"bake": "30s"},
+    "strategy": {"steps": _STEPS, "bake": "30s"},
+    "analysis": _ANALYSIS,
     "alerts": {"rules": ["shop-*"]},
 }
 

@@ -113,7 +113,12 @@ def line(stage: Stage) -> str:
 
 def summary(outcomes: Sequence[Outcome]) -> RenderableType:
     """Return the table of expected against actual."""
-    table = Table(title="Expected and actual", title_style="bold", header_style="bold", box=SIMPLE)
+    table = Table(
+        title="Expected and actual; failures: a build's own, and those that any build shares",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE,
+    )
     for column in (
         "act",
         "expected",
