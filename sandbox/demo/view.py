@@ -119,18 +119,8 @@ def summary(outcomes: Sequence[Outcome]) -> RenderableType:
         header_style="bold",
         box=SIMPLE,
     )
-    for column in (
-        "act",
-        "expected",
-        "actual",
-        "now",
-        "took",
-        "ctrl",
-        "requests",
-        "own failures",
-        "shared",
-        "",
-    ):
+    columns = ("act", "expected", "actual", "now", "took", "ctrl", "requests", "own", "shared", "")
+    for column in columns:
         table.add_column(column, no_wrap=True)
     for outcome in outcomes:
         act = outcome.act
