@@ -1,0 +1,67 @@
+"""What migrations, backups and drills ask of the world, in our words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+# --- One database ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseAddress:
+    """Where a database is and who we are there. The password is never part of it."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    sslmode: str = "require"
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """One migration as the database remembers it."""
+
+    id: str
+    sha256: str | None  # None: not known, as in a history that EF Core or Alembic wrote
+    applied_at: datetime | None
+    statements_done: int  # of the up script, where it stopped half way outside a transaction
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One statement that ran."""
+
+    text: str
+    seconds: float
+    rows: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFacts:
+    """What a restored table has to equal."""
+
+    name: str  # schema.table
+    rows: int
+    checksum: str  # of all rows, whatever their order
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFacts:
+    """What a restored database has to equal, as of one snapshot."""
+
+    server_version: str
+    taken_at: datetime
+    migration_head: str | None
+    tables: Sequence[TableFacts]
+    sequences: Mapping[str, int]  # name -> last value
+    constraints: Sequence[str]  # "table: definition", sorted; not validated ones say so
+    indexes: Sequence[str]
+    extensions: Mapping[str, str]  # name -> version
+    size_bytes: int = 0

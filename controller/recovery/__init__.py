@@ -1,0 +1,1 @@
+"""Backup sets as data: manifests, how long they are kept, what a drill has to find."""
