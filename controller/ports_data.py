@@ -1,8 +1,15 @@
 """What migrations, backups and drills ask of the world, in our words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+from controller.recovery.facts import (
+    DatabaseFacts as DatabaseFacts,  # noqa: PLC0414 - ports speak of it, the pure part owns it
+)
+from controller.recovery.facts import (
+    TableFacts as TableFacts,  # noqa: PLC0414 - same
+)
 
 # --- One database ------------------------------------------------------------------------------
 
@@ -40,28 +47,3 @@ class Timed:
     text: str
     seconds: float
     rows: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableFacts:
-    """What a restored table has to equal."""
-
-    name: str  # schema.table
-    rows: int
-    checksum: str  # of all rows, whatever their order
-    size_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseFacts:
-    """What a restored database has to equal, as of one snapshot."""
-
-    server_version: str
-    taken_at: datetime
-    migration_head: str | None
-    tables: Sequence[TableFacts]
-    sequences: Mapping[str, int]  # name -> last value
-    constraints: Sequence[str]  # "table: definition", sorted; not validated ones say so
-    indexes: Sequence[str]
-    extensions: Mapping[str, str]  # name -> version
-    size_bytes: int = 0
