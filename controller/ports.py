@@ -488,6 +488,8 @@ class StoredBucket:
     stable: Bucket | None
     # Requests of our own at the time of the poll that closed it: (new build, stable build).
     probes: tuple[Counts, Counts] | None = None
+    # How old the newest row was, whoever sent it, when this closed: how late telemetry comes.
+    lag: timedelta = timedelta(0)
     # Metric's name to (new build, stable build). Absent: its query gave no answer.
     metrics: Mapping[str, tuple[Counts, Counts]] = field(
         default_factory=dict[str, tuple[Counts, Counts]]

@@ -5,7 +5,7 @@ import numpy as np
 from bench.judge.evariable import Mean, Rate, log_e, log_e_alone
 from bench.judge.latency import QUANTILES
 from bench.judge.numbers import Array, window_sum
-from bench.judge.slipway import LIMITS, NORMAL, WARM_UP, Settings, View, past_bound
+from bench.judge.slipway import LIMITS, NORMAL, Settings, View, past_bound
 
 ACCEPTED = (1.5, 0.003)
 LEAST_BUCKETS = 8  # two minutes
@@ -33,13 +33,14 @@ def promoted(
 
 def health(seen: View) -> Array:
     """Return E : 1 that the canary is acceptable: the least of errors, p50, p90, p99."""
-    found = _sound(seen)
+    found = errors(seen)
     for index in range(len(QUANTILES)):
         found = np.minimum(found, _quick(seen, index))
     return found
 
 
-def _sound(seen: View) -> Array:
+def errors(seen: View) -> Array:
+    """Return E : 1 that the canary fails no more often than is acceptable."""
     nc, xc, nb, xb, dispersion = seen.units()
     size = seen.replications
     rate, own, wealth = seen.usual(), seen.usual_of_own(), Mean(size, 2)
@@ -110,7 +111,7 @@ def _quick(seen: View, index: int) -> Array:
             a, b = seen.probes
             block = (a.total[t], a.near[index, t], b.total[t], b.near[index, t])
             joined = joined + own.logs(block, b.far[index, t])
-        if t >= WARM_UP:  # a slow start is no slow build
+        if t >= seen.warm_up:  # a slow start is no slow build
             wealth.bet(joined)
         course[t] = wealth.wealth
     return course

@@ -22,7 +22,7 @@ from bench.judge.numbers import Array, chernoff_upper
 from bench.judge.traffic import Probes, Rollouts, Side
 
 WARM_UP = 4  # buckets in which latency and silence do not count
-LOOSE = (3.0, 0.02)  # ratio, absolute: where the control are our own requests, or the past
+LOOSE = (3.0, 0.02)  # ratio, absolute: where the control are our own requests
 LIMITS = (0.05, 0.05, 50)  # error rate, share slower than the latency limit, least requests
 _BOUND_ALPHA = 0.02 / 8
 _MOST_DISPERSION = 30.0
@@ -68,6 +68,12 @@ class View:
     probes: tuple[Probes, Probes]
     learned: Learned
     share: float
+    delay: int = 0  # buckets until a request shows in telemetry
+
+    @property
+    def warm_up(self) -> int:
+        """Buckets in which latency and silence do not count."""
+        return WARM_UP + self.delay
 
     @property
     def many(self) -> bool:
@@ -117,9 +123,11 @@ class View:
 
 def view(rollouts: Rollouts, *, synthetic: bool = False) -> View:
     """Return what the judge sees of *rollouts*, with or without synthetic load."""
-    probes = rollouts.synthetic if synthetic and rollouts.synthetic else rollouts.single
+    probes = rollouts.synthetic if synthetic and rollouts.synthetic else rollouts.own
     cell = rollouts.cell
-    return View(rollouts.canary, rollouts.stable, probes, rollouts.learned, cell.share)
+    return View(
+        rollouts.canary, rollouts.stable, probes, rollouts.learned, cell.share, cell.scenario.delay
+    )
 
 
 def past_bound(learned: Learned) -> Array:
@@ -252,13 +260,18 @@ def _latency(seen: View, index: int) -> Array:
             dispersion = learned.dispersion_latency[index] + _wandering(learned, index, nc, nb)
             joined += np.where(control[None], logs / dispersion, 0.0)
             rate.take(xb, nb, control)
+        if seen.share >= 1:
+            block = (nc, seen.canary.far[index, t], pair[1].total[t], pair[1].slow[index, t])
+            dispersion = learned.dispersion_latency[index]
+            dispersion = dispersion + _wandering(learned, index, block[0], block[2])
+            joined += log_e(block, with_odds(own.value, _SLOWER), own.value) / dispersion
         if seen.many:
             block = (pair[0].total[t], pair[0].slow[index, t])
             block += (pair[1].total[t], pair[1].slow[index, t])
             dispersion = 1 + _wandering(learned, index, block[0], block[2])
             joined += log_e(block, with_odds(own.value, _SLOWER), own.value) / dispersion
             own.take(pair[1].slow[index, t], pair[1].total[t])
-        if t >= WARM_UP:
+        if t >= seen.warm_up:
             wealth.bet(joined, where=control | seen.many)
             course[t] = wealth.wealth
     return course
@@ -283,7 +296,7 @@ def _silence(seen: View) -> Array:
     least = np.full(seen.replications, 0.5 * seen.share)
     rates = np.outer(_FEWER, least)
     wealth = Reserve(seen.replications, equal(len(_FEWER)))
-    for t in range(WARM_UP, seen.buckets):
+    for t in range(seen.warm_up, seen.buckets):
         rows = seen.canary.rows[t]
         logs = log_e_alone(rows + seen.stable.rows[t], rows, rates, least)
         wealth.bet(logs, seen.learned.dispersion_traffic)

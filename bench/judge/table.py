@@ -17,9 +17,10 @@ requests. {healthy:,} rollouts per healthy cell, {bad:,} per bad one, half an ho
 share of users on the new build. [How the judge decides](../judge.md), what is simulated:
 `bench/judge/scenarios.py`.
 
-Rules: **Slipway** sends one request of its own per build and bucket; **with synthetic load** 75
-where either build has fewer than five users' requests per second (where failures come in clumps,
-one of ours fails as often as clumps begin); **strict** tolerates nothing.
+Rules: **Slipway** sends two requests of its own per build and bucket, 20 where the new build has
+all users; **with synthetic load** 100 where either build has fewer than ten users' requests per
+second (where failures come in clumps, one of ours fails as often as clumps begin); **strict**
+tolerates nothing.
 *thresholds*: more than 5 failures in 5 minutes or a mean over 2 s. *Flagger*: 99 % success and p99
 of 500 ms per minute, threshold 5. *Argo*: 95 % per minute, failureLimit 3. *alarm 2 of 3*: more
 than 5 % failures or a mean over 1 s in two of three minutes. *Kayenta*: Mann-Whitney at minutes 10,

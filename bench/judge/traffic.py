@@ -12,8 +12,10 @@ from bench.judge.history import CANARY_NOISE, STABLE_NOISE, Learned, learn, shar
 from bench.judge.numbers import Array
 from bench.judge.scenarios import BUCKETS, SECONDS, Cell, Scenario
 
-SYNTHETIC = 75  # own requests per bucket and slot under synthetic load
-FEW_USERS = 5 * SECONDS  # a build with fewer users' requests per bucket gets synthetic load
+FEW = 2  # own requests per bucket and slot by default
+ALONE = 20  # own requests per bucket and slot where the new build has all users
+SYNTHETIC = 100  # own requests per bucket and slot under synthetic load
+FEW_USERS = 10 * SECONDS  # a build with fewer users' requests per bucket gets synthetic load
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Rollouts:
     cell: Cell
     canary: Side
     stable: Side
-    single: tuple[Probes, Probes]  # one request of our own per bucket
+    own: tuple[Probes, Probes]  # requests of our own: one per bucket, more where nothing else is
     synthetic: tuple[Probes, Probes] | None  # many, where users are few
     learned: Learned
     served: Array  # failed requests that the canary's users got so far
@@ -71,13 +73,17 @@ def simulate(cell: Cell, replications: int, rng: np.random.Generator) -> Rollout
     canary, served = _side(rng, cell, learned, rates[0], slower[0], is_canary=True)
     stable, _ = _side(rng, cell, learned, rates[1], slower[1], is_canary=False)
     own = [rate / scenario.clump for rate in rates]
+    if cell.share < 1:
+        own_requests = (_few(rng, own[0]), _few(rng, own[1]))
+    else:
+        own_requests = _many(rng, scenario, own, slower, ALONE)
     many = cell.rate * SECONDS * min(cell.share, 1 - cell.share) < FEW_USERS - 1e-9
     return Rollouts(
         cell=cell,
         canary=canary,
         stable=stable,
-        single=(_few(rng, own[0]), _few(rng, own[1])),
-        synthetic=_many(rng, scenario, own, slower) if many else None,
+        own=own_requests,
+        synthetic=_many(rng, scenario, own, slower, SYNTHETIC) if many else None,
         learned=learned,
         served=served,
         **_past(rng, cell, replications),
@@ -192,8 +198,8 @@ def _delayed(side: Side, delay: int) -> Side:
 
 def _few(rng: np.random.Generator, rate: Array) -> Probes:
     nothing = np.zeros((3, *rate.shape))
-    bad = rng.binomial(1, rate).astype(float)
-    return Probes(np.ones_like(rate), bad, nothing, nothing, nothing)
+    bad = rng.binomial(FEW, rate).astype(float)
+    return Probes(np.full(rate.shape, float(FEW)), bad, nothing, nothing, nothing)
 
 
 def _many(
@@ -201,17 +207,18 @@ def _many(
     scenario: Scenario,
     rates: list[Array],
     slower: tuple[Array, Array],
+    count: int,
 ) -> tuple[Probes, Probes]:
-    """Return synthetic load on both builds; its thresholds come from stable's first minute."""
-    edges = latency.learned_edges(rng, 4 * SYNTHETIC, rates[0].shape[1])
+    """Return *count* own requests per bucket; their thresholds come from stable's first minute."""
+    edges = latency.learned_edges(rng, 4 * count, rates[0].shape[1])
     cuts = (
         latency.canary_cuts(edges, tail=scenario.tail),
         latency.stable_cuts(edges),
     )
     found = []
     for cut, rate, factor in zip(cuts, rates, slower, strict=True):
-        total = np.full(rate.shape, float(SYNTHETIC))
-        bad = rng.binomial(SYNTHETIC, rate).astype(float)
+        total = np.full(rate.shape, float(count))
+        bad = rng.binomial(count, rate).astype(float)
         counts = np.stack([cut.draw(rng, n, f) for n, f in zip(total, factor, strict=True)], 1)
         found.append(Probes(total, bad, counts[0:3], counts[3:6], counts[6:9]))
     return found[0], found[1]

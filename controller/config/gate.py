@@ -90,7 +90,8 @@ class SyntheticSection(Section):
         default=_SYNTHETIC.per_poll,
         ge=0,
         le=200,
-        description="Requests to each build and poll, five at once. 0: none.",
+        description="Requests to each build and poll, five at once. While everybody is on the new "
+        "build, 20 at least: nothing else tells what the stable one would do. 0: none.",
     )
     timeout: Duration = Field(
         default=_SYNTHETIC.timeout,
@@ -252,9 +253,9 @@ class GateSection(Section):
     )
     quantiles: list[Literal[50, 90, 99]] = Field(
         default=[50, 90, 99],
-        min_length=1,
-        description="Percentiles of the latency that each step must show to be acceptable. p99 "
-        "takes 300 requests of the new build at least; all three may speak against it anyway.",
+        description="Percentiles of the latency that each step must show to be acceptable; none, "
+        "where its noise would keep good builds waiting. p99 takes 300 requests of the new build "
+        "at least; all three may speak against it anyway.",
     )
     synthetic: SyntheticSection = Field(
         default=SyntheticSection(), description="Requests of Slipway's own to both builds."

@@ -29,6 +29,7 @@ from controller.core.swapping import is_swap, is_swapping, progress, swap_effect
 from controller.core.telemetry import Mark
 
 HEARTBEAT_POLLS: Final = 8  # a watched rollout renews its watch after this many polls
+_PROBES_ALONE: Final = 20
 _MIN_HEARTBEAT: Final = timedelta(seconds=30)
 
 
@@ -176,7 +177,19 @@ def ask_watch(r: Rollout, _: object) -> Effect:
         slot=slot,
         stable_slot=stable_slot,
         probe_path=probe_path(r),
+        probe_count=probe_count(r),
     )
+
+
+def probe_count(r: Rollout) -> int:
+    """Return how many requests of our own each build is sent at each poll.
+
+    Where the new build has all users, ours to the stable one are all there is to tell its fault
+    from everybody's; the stable build idles, so that they cost next to nothing.
+    """
+    wanted = r.spec.analysis.gate.synthetic.per_poll
+    is_alone = bool(r.exposures) and r.exposures[-1].share >= 1
+    return max(wanted, _PROBES_ALONE) if wanted and is_alone else wanted
 
 
 def probe_path(r: Rollout) -> str:

@@ -101,6 +101,7 @@ class Watch:
     slot: SlotName | None = None  # where the new build is now, for the platform's metrics of it
     stable_slot: SlotName | None = None
     probe_path: str | None = None  # what is asked of both slots at each poll
+    probe_count: int | None = None  # how often; None: as the settings say
     name: Literal["watch"] = "watch"
 
 

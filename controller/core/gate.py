@@ -65,7 +65,7 @@ class Synthetic:
     """Requests of our own to both builds, as evidence where users are few."""
 
     path: str | None = None  # None: the readiness path
-    per_poll: int = 1  # requests per build and poll; 0: none
+    per_poll: int = 2  # requests per build and poll; 0: none
     timeout: timedelta = timedelta(seconds=5)
 
 

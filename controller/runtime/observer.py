@@ -197,7 +197,7 @@ class Observer:
         apart = _off_grid(due, min(w.bucket for w in watching))
         for watched in watching:
             measured = look.measured.get(watched.rollout, _UNMEASURED)
-            pairs = _pairs(watched, look.seen, measured) if look.seen is not None else []
+            pairs = _pairs(watched, look, measured)
             probes = sent.get(watched.rollout)
             if probes is not None:
                 pairs = _with_probes(pairs, probes, apart)
@@ -283,7 +283,11 @@ def _wanted_wait(error: SlipwayError) -> timedelta:
     return min(wanted, _LONGEST_WAIT)
 
 
-def _pairs(watched: Watching, seen: Observation, measured: Measured) -> list[StoredBucket]:
+def _pairs(watched: Watching, look: _Look, measured: Measured) -> list[StoredBucket]:
+    seen, newest = look.seen, look.watch.newest
+    if seen is None:
+        return []
+    lag = max(seen.until - newest, timedelta(0)) if newest else timedelta(0)
     mark, stable_mark = watched.marks
     canary = _by_start(seen.buckets, mark)
     stable = _by_start(seen.buckets, stable_mark)
@@ -294,6 +298,7 @@ def _pairs(watched: Watching, seen: Observation, measured: Measured) -> list[Sto
             start=start,
             canary=canary.get(start) or Bucket(start=start),
             stable=stable.get(start),
+            lag=lag,
             metrics=metrics[start],
         )
         for start in starts

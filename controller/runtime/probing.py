@@ -129,14 +129,15 @@ def probe_watch(effect: Watch) -> ProbeWatch | None:
     synthetic = effect.analysis.gate.synthetic
     if effect.target is None or effect.slot is None or effect.stable_slot is None:
         return None
-    if synthetic.per_poll <= 0 or effect.probe_path is None:
+    count = synthetic.per_poll if effect.probe_count is None else effect.probe_count
+    if count <= 0 or effect.probe_path is None:
         return None
     return ProbeWatch(
         target=effect.target,
         slot=effect.slot,
         stable_slot=effect.stable_slot,
         path=effect.probe_path,
-        per_poll=synthetic.per_poll,
+        per_poll=count,
         timeout=synthetic.timeout,
     )
 

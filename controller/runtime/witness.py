@@ -149,6 +149,7 @@ def _pair(stored: StoredBucket, share: float, *, has_stable: bool) -> Pair:
         canary=stored.canary,
         stable=stored.stable or nothing,
         share=share,
+        lag=stored.lag,
         probes=stored.probes,
         metrics=stored.metrics,
     )

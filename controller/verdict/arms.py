@@ -16,6 +16,8 @@ from controller.verdict.question import Pair, Question
 QUANTILES: Final = (50, 90, 99)
 _ENOUGH_CONTROL: Final = 10  # rows of stable in a bucket that are a control whatever the canary has
 _SMALLEST_CONTROL: Final = 0.05  # else of the canary's rows
+A_MOMENT: Final = 8  # pairs, in which our own requests may fail to come
+_LEAST_FOR_EDGES: Final = 50  # requests: of fewer no quantile is read
 _NOBODY: Final = Bucket(start=datetime.min)  # noqa: DTZ901 - nobody asks for its time
 
 
@@ -28,11 +30,12 @@ class Control(StrEnum):
     NOTHING = "nothing"
 
 
-def control_of(pair: Pair) -> Control:
+def control_of(pair: Pair, *, was_probed: bool = False) -> Control:
     """Return the best control that *pair* has.
 
     While stable is meant to have users only they count: a bucket in which it had none is no reason
-    to trust the past instead, for whatever shakes both builds would then be blamed on one.
+    to trust the past instead, for whatever shakes both builds would then be blamed on one. Nor is
+    one without requests of our own, where there were some a moment ago (*was_probed*).
     """
     if pair.stable is not None:
         rows = pair.stable.rows
@@ -42,6 +45,8 @@ def control_of(pair: Pair) -> Control:
             return Control.NOTHING
         if pair.probes is not None and pair.probes[1].total > 0:
             return Control.PROBES
+        if was_probed:
+            return Control.NOTHING
     return Control.PAST
 
 
@@ -94,9 +99,10 @@ class Seen:
 
     __slots__ = ("canary_slow", "control", "pair", "probes_slow", "stable_slow")
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, *, was_probed: bool = False) -> None:
+        """Take a pair, and whether there were requests of our own in one of the last before it."""
         self.pair = pair
-        self.control = control_of(pair)
+        self.control = control_of(pair, was_probed=was_probed)
         self.canary_slow = Tail(pair.canary.slow_rows)
         self.stable_slow = Tail(pair.stable.slow_rows if pair.stable else {})
         self.probes_slow = None
@@ -132,9 +138,12 @@ def summed(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
 
 
 def is_warm(question: Question, pair: Pair) -> bool:
-    """Whether the warm-up is over: caches are filled, connections stand, telemetry flows."""
+    """Whether the warm-up was over when what *pair* shows happened.
+
+    Caches are filled by then, connections stand, and what users did had the time to be told of.
+    """
     begun = question.pairs[0].start
-    return pair.start >= begun + question.gate.warm_up
+    return pair.start - pair.lag >= begun + question.gate.warm_up
 
 
 def latency_edges(question: Question) -> tuple[int, int, int] | None:
@@ -159,6 +168,8 @@ def probe_edges(question: Question) -> tuple[int, int, int] | None:
 
 
 def _edges(histogram: Mapping[int, int]) -> tuple[int, int, int] | None:
+    if sum(histogram.values()) < _LEAST_FOR_EDGES:
+        return None
     p50, p90, p99 = (edge_of(histogram, percent) for percent in QUANTILES)
     if p50 is None or p90 is None or p99 is None:
         return None

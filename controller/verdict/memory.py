@@ -8,7 +8,7 @@ one rollout again and again may keep a `Memory` of it, and each answer costs the
 from collections.abc import Sequence
 from typing import Any
 
-from controller.verdict.arms import Seen, is_warm
+from controller.verdict.arms import A_MOMENT, Seen, is_warm
 from controller.verdict.evidence import Evidence, Scales
 from controller.verdict.health import Checkup, Health, is_compared
 from controller.verdict.question import Pair, Question
@@ -40,8 +40,9 @@ class Memory:
         if scales is None or checkup is None or key != self._key or not self._goes_on(question):
             scales, checkup = Scales(question), Checkup(question)
             self._pairs = ()
-        for pair in question.pairs[len(self._pairs) :]:
-            seen = Seen(pair)
+        for index in range(len(self._pairs), len(question.pairs)):
+            pair, *before = reversed(question.pairs[max(index - A_MOMENT, 0) : index + 1])
+            seen = Seen(pair, was_probed=any(p.probes for p in before))
             scales.take(seen)
             checkup.take(seen)
         self._key, self._pairs = key, list(question.pairs)

@@ -28,6 +28,7 @@ class Pair:
     canary: Bucket
     stable: Bucket | None
     share: float  # of users that the new build was meant to have, 0..1
+    lag: timedelta = timedelta(0)  # how old the newest row was that telemetry had by then
     probes: tuple[Counts, Counts] | None = None  # requests of our own: (new, stable)
     metrics: Mapping[str, tuple[Counts, Counts]] = field(
         default_factory=dict[str, tuple[Counts, Counts]]

@@ -192,20 +192,29 @@ class Latency:
     def _of_users(self, seen: Seen) -> list[float]:
         if self._edge is None:
             return []
-        control, own, beside = seen.control, seen.canary_slow, seen.stable_slow
-        total = own.total
-        b, logs = self._rate.value, list[float]()
-        if control is Control.STABLE:
+        own, beside = seen.canary_slow, seen.stable_slow
+        if seen.control is Control.STABLE:
             slow = own.above(self._edge + self._slack)
-            block = Block(total, slow, beside.total, beside.above(self._edge))
-            logs = self._tempered(block, b, self._dispersion)
+            block = Block(own.total, slow, beside.total, beside.above(self._edge))
+            logs = self._tempered(block, self._rate.value, self._dispersion)
             self._rate.take(block.xb, block.nb)
-        elif control in {Control.PAST, Control.PROBES} and self._question.learned is not None:
-            slow = own.above(self._edge + LOOSE_BINS)
+            return logs
+        slow = own.above(self._edge + LOOSE_BINS)
+        if seen.control is Control.PROBES:
+            return self._beside_probes(seen, own.total, slow)
+        if seen.control is Control.PAST and self._question.learned is not None:
             bound = _inside(self._bound)
             rates = [with_odds(bound, odds) for odds in _SLOWER]
-            logs = [log_e_alone(total, slow, a, bound) / self._dispersion for a in rates]
-        return logs
+            return [log_e_alone(own.total, slow, a, bound) / self._dispersion for a in rates]
+        return []
+
+    def _beside_probes(self, seen: Seen, total: int, slow: int) -> list[float]:
+        """Compare users with our requests to stable: each with what was usual of its kind."""
+        if self._own_edge is None or seen.probes_slow is None:
+            return []
+        stable = seen.probes_slow[1]
+        block = Block(total, slow, stable.total, stable.above(self._own_edge))
+        return self._tempered(block, self._own_rate.value, self._dispersion)
 
     def _tempered(self, block: Block, b: float, dispersion: float) -> list[float]:
         """Return the bets, tempered by how much of a difference is two slots being two slots.
@@ -247,7 +256,7 @@ class SlowerThanLimit:
 
     def take(self, seen: Seen) -> None:
         """See `Process`."""
-        if seen.control not in {Control.PAST, Control.PROBES}:
+        if seen.control is not Control.PAST:
             return
         if not is_warm(self._question, seen.pair):
             return

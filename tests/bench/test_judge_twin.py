@@ -57,13 +57,17 @@ def _pairs(rollouts: Rollouts, which: int) -> list[Pair]:
     for t in range(len(rollouts.canary.rows)):
         canary = _bucket(rollouts.canary, t, which, edges, (2, 5, 12), named=named)
         stable = _bucket(rollouts.stable, t, which, edges, (0, -1, 5), named=named)
-        new, old = (Counts(total=1, bad=int(own.bad[t, which])) for own in rollouts.single)
+        new, old = (
+            Counts(total=int(own.total[t, which]), bad=int(own.bad[t, which]))
+            for own in rollouts.own
+        )
         pairs.append(
             Pair(
                 start=canary.start,
                 canary=canary,
                 stable=stable,
                 share=rollouts.cell.share,
+                lag=timedelta(seconds=15 * rollouts.cell.scenario.delay),
                 probes=(new, old),
             )
         )
@@ -117,21 +121,25 @@ def _question(rollouts: Rollouts, which: int) -> Question:
         "x2 at 1 % | 10/s | 90 %",
         "silent from minute 10 | 10/s | 10 %",
         "100 % failing | 10/s | 100 %",
+        "leak from minute 10 | 100/s | 100 %",
+        "50 % failing, 120 s late | 100/s | 10 %",
     ],
 )
 def test_both_judges_find_the_same_evidence_in_every_bucket(name: str) -> None:
     (cell,) = chosen_cells(name)
     rollouts = simulate(cell, 2, np.random.default_rng(3))
     seen = slipway.view(rollouts)
-    ours, sound = slipway.evidence(seen), health.health(seen)
+    ours, errors, sound = slipway.evidence(seen), health.errors(seen), health.health(seen)
     for which in range(2):
         evidence, healthy = Memory().look(_question(rollouts, which))
         for signal in evidence.signals:
             if cell.split == 100 and signal.name.startswith("latency"):
-                continue  # the simulation takes users' latency for no evidence without stable users
+                continue  # what of our own requests is slow the simulation draws, and does not read
             assert signal.course == pytest.approx(ours[signal.name][:, which], rel=1e-6), (
                 signal.name
             )
-        assert healthy.course == pytest.approx(sound[:, which], rel=1e-6)
-        if cell.split < 100:
+        if cell.split == 100:
+            assert healthy.tests["errors"] == pytest.approx(errors[-1, which], rel=1e-6)
+        else:
+            assert healthy.course == pytest.approx(sound[:, which], rel=1e-6)
             assert evidence.course == pytest.approx(ours["joint"][:, which], rel=1e-6)

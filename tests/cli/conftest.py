@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -92,8 +93,10 @@ def slipway(
 
 
 @pytest.fixture
-def process() -> Callable[..., subprocess.Popen[str]]:
+def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start ``python -m controller.cli`` as its users do."""
+    # Whoever runs the tests in the background has interrupts ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SLIPWAY_")}
@@ -107,7 +110,8 @@ def process() -> Callable[..., subprocess.Popen[str]]:
             text=True,
         )
 
-    return start
+    yield start
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

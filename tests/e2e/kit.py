@@ -44,7 +44,7 @@ QUICK: Mapping[str, Any] = {
         "judge": {
             "warm_up": "1s",
             "acceptance": {"error_ratio": 3, "error_absolute": 0.2, "latency_ratio": 8},
-            "quantiles": [50],
+            "quantiles": [],  # where everything shares two cores, latency shows nothing
         },
     },
     "deadlines": {

@@ -543,3 +543,16 @@ async def test_how_far_telemetry_has_come_is_remembered() -> None:
     await watched.run_for(4 * MINUTE)
 
     assert (await watched.state()).newest == at
+
+
+async def test_how_late_telemetry_came_is_kept_with_what_it_told() -> None:
+    """A row of two minutes ago: the bucket in which it shows tells of then, not of now."""
+    watched = Watched()
+    await watched.watch(lease=20 * MINUTE)
+    at = watched.clock.now() + 30 * SECOND
+    row = ReportedRequest(release=NEW, ingested=at, generated=at - 2 * MINUTE)
+    watched.house.telemetry.report(WORKSPACE, row)
+    await watched.run_for(2 * MINUTE)
+
+    (pair,) = await watched.house.store.buckets(AppId("shop"), "shop-rollout")
+    assert 2 * MINUTE <= pair.lag <= 2 * MINUTE + 15 * SECOND

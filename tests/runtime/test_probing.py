@@ -259,3 +259,22 @@ async def test_the_watch_says_what_is_to_be_asked(per_poll: int) -> None:
     assert (watched.probing is None) == (per_poll == 0)
     if watched.probing:
         assert watched.probing.path == "/health/ready"
+
+
+@pytest.mark.parametrize(("per_poll", "alone"), [(2, 20), (75, 75)])
+async def test_where_nobody_uses_the_stable_build_it_is_asked_more(
+    per_poll: int, alone: int
+) -> None:
+    house = House([probed(per_poll)])
+    await house.send(submit(2))
+    await house.run_to(State.OBSERVING)
+    (watched,) = (await house.store.load_watch("workspace")).watching
+    assert watched.probing is not None
+    assert watched.probing.per_poll == per_poll
+
+    await house.run_to(State.BAKING)
+    await house.settle()
+
+    (watched,) = (await house.store.load_watch("workspace")).watching
+    assert watched.probing is not None
+    assert watched.probing.per_poll == alone
