@@ -140,7 +140,8 @@ def _parameters(parameters: Mapping[str, str]) -> tuple[bytes, ScryptCost]:
             fix="Restore another set.",
         ) from error
     is_power = n > 1 and n & (n - 1) == 0
-    if not is_power or r < 1 or not 0 < p <= 16 or n * r > _LARGEST_COST:  # noqa: PLR2004 - rounds
+    is_usual = is_power and r in range(1, 33) and p in range(1, 17)
+    if not is_usual or n * r > _LARGEST_COST:
         raise BackupKeyError(
             f"The backup asks for a passphrase at a cost that nobody uses: n={n}, r={r}, p={p}.",
             fix="Restore another set.",
