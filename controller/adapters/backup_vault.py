@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC
 from typing import Final, TypeVar
 
 from controller.adapters.shelf import Entry, Shelf
@@ -156,7 +157,7 @@ class BackupVault:
             raise missing(set_id)
         document = write_mark(mark)
         tail = hashlib.sha256(document).hexdigest()[:12]
-        name = f"{mark.at:%Y%m%dT%H%M%SZ}-{tail}.json"
+        name = f"{mark.at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{tail}.json"
         await self._shelf.create(f"{set_path(set_id)}/marks/{name}", document)
 
     async def remove(self, set_id: SetId) -> Removal:
