@@ -41,9 +41,16 @@ def health(seen: View) -> Array:
 
 def errors(seen: View) -> Array:
     """Return E : 1 that the canary fails no more often than is acceptable."""
-    nc, xc, nb, xb, dispersion = seen.units()
+    by_rows = _errors(seen, seen.rows(), seen.usual_rows())
+    if not seen.learned.by_session:
+        return by_rows
+    return (by_rows + _errors(seen, seen.units(), seen.usual())) / 2
+
+
+def _errors(seen: View, units: tuple[Array, ...], rate: Rate) -> Array:
+    nc, xc, nb, xb, dispersion = units
     size = seen.replications
-    rate, own, wealth = seen.usual(), seen.usual_of_own(), Mean(size, 2)
+    own, wealth = seen.usual_of_own(), Mean(size, 2)
     bound = past_bound(seen.learned)
     course = np.empty_like(nc)
     for t in range(seen.buckets):

@@ -17,7 +17,7 @@ from controller.verdict.arms import (
     latency_edges,
     probe_edges,
 )
-from controller.verdict.buckets import latency_bin
+from controller.verdict.buckets import Counts, latency_bin
 from controller.verdict.confidence import chernoff_upper
 from controller.verdict.evariable import Block, log_e, log_e_alone
 from controller.verdict.question import Pair, Question
@@ -28,13 +28,16 @@ from controller.verdict.wealth import WORSE_SHARES, Rate, Reserve, equal, with_o
 LOOSE: Final = Margin(error_ratio=3.0, error_absolute=0.02, latency_ratio=2.0)
 LOOSE_BINS: Final = bins(LOOSE.latency_ratio)
 LEAST_FAILURES: Final = 3
+_TROUBLE: Final = 0.01  # of stable, beyond three times its usual rate
 LEAST_BUCKETS: Final = 2
 MOST_DISPERSION: Final = 30.0
+SHAKEN: Final = 3.0  # dispersion on top, where stable just failed far more often than usual
 _BOUND_ALPHA: Final = 0.02 / 8
 _SLOWER: Final = (1.4, 2.5, 8.0)  # odds of being slow, times these
 _UNKNOWN_TRAFFIC: Final = 3.0  # dispersion where nothing was learned
 _FEWER: Final = (0.02, 0.2, 0.5)  # of the least share that traffic must have
 _MANY_PROBES: Final = 10  # per bucket: enough to be counted like users
+_NEARLY_ALL: Final = 0.9
 _FEW_PROBES: Final = (0.4, 0.97)
 _FEW_PROBES_MARGIN: Final = 0.05
 _PROBE_PRIOR: Final = 0.01
@@ -84,6 +87,7 @@ class Errors:
         self._failed = 0.0
         self._buckets = 0
         self._is_plain = False  # one bucket alone was overwhelming
+        self._shaken = 1.0
 
     @property
     def evidence(self) -> float:
@@ -99,15 +103,19 @@ class Errors:
         if users or own:
             nothing = [0.0] * len(WORSE_SHARES)
             both = list(zip(users or nothing, own or nothing, strict=True))
-            joined = [user / dispersion + probe for user, probe in both]
+            joined = [(user / dispersion + probe) / self._shaken for user, probe in both]
             self._wealth.bet(joined)
             bad = pair.probes[0].bad if own and pair.probes is not None else 0
             # As clumped as learned or thirty times: whichever is worse is what counts alone.
             self._note((block.xc if users else 0) + bad, [log * dispersion for log in joined])
+        own_rate, asked = self._probes.value, pair.probes[1] if pair.probes else Counts()
+        is_shaken = _is_shaken(block.xb, block.nb, rate.value)
+        is_shaken = is_shaken or _is_shaken(asked.bad, asked.total, own_rate)
+        self._shaken = SHAKEN if is_shaken else 1.0
         if pair.stable is not None:
             rate.take(block.xb, block.nb)
         if pair.probes is not None:
-            self._probes.take(pair.probes[1].bad, pair.probes[1].total)
+            self._probes.take(asked.bad, asked.total)
 
     def _of_users(self, seen: Seen, block: Block, b: float) -> list[float]:
         if block.nc <= 0:
@@ -156,6 +164,14 @@ class Errors:
             self._is_plain = alone.wealth >= self._needed
 
 
+def _is_shaken(failed: float, total: float, usual: float) -> bool:
+    """Whether the stable build is in trouble: then failures come in clumps, whatever was learned.
+
+    It is asked of the bucket before, so that no bucket weighs its own luck.
+    """
+    return failed >= LEAST_FAILURES and failed > total * (LOOSE.error_ratio * usual + _TROUBLE)
+
+
 class Latency:
     """Requests slower than a quantile of stable's own."""
 
@@ -174,6 +190,7 @@ class Latency:
         self._wander *= max(_LEARNED_BY / question.bucket, 1.0)
         self._rate, self._own_rate = Rate(prior=tail), Rate(prior=tail)
         self._wealth = Reserve(equal(len(_SLOWER)))
+        self._shaken = 1.0
 
     @property
     def evidence(self) -> float:
@@ -182,12 +199,25 @@ class Latency:
 
     def take(self, seen: Seen) -> None:
         """See `Process`."""
+        is_shaken = self._is_shaken(seen)
         users = self._of_users(seen)
         own = self._of_probes(seen)
         if is_warm(self._question, seen.pair) and (users or own):
             nothing = [0.0] * len(_SLOWER)
             both = zip(users or nothing, own or nothing, strict=True)
-            self._wealth.bet([user + probe for user, probe in both])
+            self._wealth.bet([user + probe for user, probe in both], self._shaken)
+        self._shaken = SHAKEN if is_shaken else 1.0
+
+    def _is_shaken(self, seen: Seen) -> bool:
+        found = False
+        if self._edge is not None and seen.control is Control.STABLE:
+            stable = seen.stable_slow
+            found = _is_shaken(stable.above(self._edge), stable.total, self._rate.value)
+        if self._own_edge is not None and seen.probes_slow is not None and are_many(seen.pair):
+            asked = seen.probes_slow[1]
+            slow = asked.above(self._own_edge)
+            found = found or _is_shaken(slow, asked.total, self._own_rate.value)
+        return found
 
     def _of_users(self, seen: Seen) -> list[float]:
         if self._edge is None:
@@ -209,12 +239,18 @@ class Latency:
         return []
 
     def _beside_probes(self, seen: Seen, total: int, slow: int) -> list[float]:
-        """Compare users with our requests to stable: each with what was usual of its kind."""
-        if self._own_edge is None or seen.probes_slow is None:
+        """Compare users with our requests to stable: each with what was usual of its kind.
+
+        What is usual of ours is known from few, so that many more of the users' may be slow.
+        """
+        b, (ratio, absolute) = self._own_rate.value, (LOOSE.error_ratio, LOOSE.error_absolute)
+        tolerated = absolute + ratio * b
+        if self._own_edge is None or seen.probes_slow is None or tolerated >= _NEARLY_ALL:
             return []
         stable = seen.probes_slow[1]
         block = Block(total, slow, stable.total, stable.above(self._own_edge))
-        return self._tempered(block, self._own_rate.value, self._dispersion)
+        rates = [with_odds(tolerated, odds) for odds in _SLOWER]
+        return [log_e(block, a, b, ratio, absolute) / self._dispersion for a in rates]
 
     def _tempered(self, block: Block, b: float, dispersion: float) -> list[float]:
         """Return the bets, tempered by how much of a difference is two slots being two slots.
