@@ -193,6 +193,7 @@ class Locks:
 
     def __init__(self, behind: str, authority: Authority) -> None:
         self.locked = ""  # what a path ends in
+        self.is_old = False  # an account that cannot list locks
         self._behind = behind.rsplit("/", 1)[0]
         self._authority = authority
         app = web.Application(client_max_size=64 * MIB)
@@ -212,6 +213,10 @@ class Locks:
         return f"{self._server.url}/devstoreaccount1"
 
     async def _pass(self, request: web.Request) -> web.Response:
+        if self.is_old and "immutabilitypolicy" in request.query.get("include", ""):
+            return web.Response(
+                status=400, headers={"x-ms-error-code": "InvalidQueryParameterValue"}
+            )
         changes = request.method == "DELETE" or request.query.get("comp") == "blocklist"
         if self.locked and request.method != "GET" and changes and self._is_locked(request):
             code = "BlobImmutableDueToPolicy"
@@ -283,4 +288,18 @@ async def test_a_locked_part_is_not_tried_for_ever(locks: Locks, authority: Auth
     assert await vault.parts(identity) == (first,)
     await vault.finish(manifest(identity, first))
     assert (await vault.verify(identity)).passed
+    await vault.close()
+
+
+async def test_an_account_that_cannot_list_locks_still_lists_sets(
+    locks: Locks, authority: Authority
+) -> None:
+    """It is asked once more, for less."""
+    vault = vault_at(locks.url, authority, "old")
+    made = await a_set(vault, set_id("shop", BEGUN, "cccc"), database=DUMP)
+    locks.is_old = True
+
+    (found,) = await vault.sets("shop")
+    assert (found.id, found.condition) == (made.id, Condition.COMPLETE)
+    assert (found.immutable_until, found.has_legal_hold) == (None, False)
     await vault.close()
