@@ -24,8 +24,8 @@ from controller.verdict.arms import (
 )
 from controller.verdict.buckets import latency_bin
 from controller.verdict.evariable import Block, log_e, log_e_alone
+from controller.verdict.margins import LOOSE_BINS, are_many, past_bound
 from controller.verdict.question import Pair, Question
-from controller.verdict.signals import LOOSE_BINS, are_many, past_bound
 from controller.verdict.wealth import Mean, Rate
 
 _NEVER_AT_ONE: Final = 0.999
