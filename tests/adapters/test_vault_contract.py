@@ -22,6 +22,7 @@ from controller.core.errors import (
     BackupKeyError,
     BackupMissingError,
     CommandRefusedError,
+    ConfigurationError,
     MalformedError,
     TransientError,
 )
@@ -571,6 +572,21 @@ async def test_a_part_that_is_replaced_while_it_is_read_is_damaged(blobs: BlobSt
     await blobs.write(made.parts[0].path, DUMP * 4)
     with pytest.raises(BackupDamagedError, match="while it was read"):
         await whole(pieces)
+
+
+async def test_a_container_that_cannot_be_is_a_configuration_error(
+    azurite: Storage, authority: Authority
+) -> None:
+    """Trying again would never help."""
+    vault = BlobVault(
+        azurite.blob_url,
+        Credential("https://storage.azure.com"),
+        container="a",
+        options=connection_options(authority.ca_file),
+    )
+    with pytest.raises(ConfigurationError, match="3 to 63"):
+        await vault.manifest(an_id())
+    await vault.close()
 
 
 # --- The memory twin alone ------------------------------------------------------------------------

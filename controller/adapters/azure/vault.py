@@ -19,7 +19,7 @@ from controller.adapters.streams import ByteReader
 from controller.core.errors import BackupDamagedError, PermanentError
 from controller.ports_data import Sealer
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 4 << 20  # the SDK holds each about three times
 _AT_ONCE: Final = 3  # blocks on their way; each is in memory until it has arrived
 _MOST_BLOCKS: Final = 50_000  # of one blob
 _BAD_REQUEST: Final = 400
@@ -36,7 +36,7 @@ class BlobVault(BackupVault):
         credential: aio token credential with the role Storage Blob Data Contributor.
         container: its name; created when it is first written to.
         sealer: encrypts what is put and opens what is read; None: nothing is encrypted.
-        block_bytes: of one staged block; a part has at most 50,000.
+        block_bytes: of one staged block; a part has at most 50,000 (4 MiB each: 195 GiB).
         options: keywords for the client, such as a transport.
     """
 

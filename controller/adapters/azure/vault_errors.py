@@ -6,9 +6,16 @@ from typing import Final
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
-from controller.core.errors import AccessDeniedError, PermanentError, TransientError
+from controller.core.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    PermanentError,
+    TransientError,
+)
 
 _DENIED: Final = frozenset({401, 403})
+
+_MISNAMED: Final = frozenset({"OutOfRangeInput", "InvalidResourceName", "InvalidUri"})
 
 # Error codes of what may not be deleted or overwritten, and why.
 KEPT: Final[Mapping[str, str]] = {
@@ -40,6 +47,11 @@ def translated(what: str) -> Generator[None]:
             raise PermanentError(
                 f"Blob storage does not overwrite {what}: {KEPT[code_of(error)]}.",
                 fix="Begin a new set; what is locked there stays.",
+            ) from error
+        if code_of(error) in _MISNAMED:
+            raise ConfigurationError(
+                f"Blob storage knows no such name ({what}): {code_of(error)}.",
+                fix="A container's name has 3 to 63 of a-z, 0-9 and '-'.",
             ) from error
         raise TransientError(f"Blob storage answered {error.status_code} ({what}).") from error
     except (AzureError, OSError, TimeoutError) as error:
