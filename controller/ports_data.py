@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
+from controller.migrations.bundle import (
+    Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
+)
 from controller.recovery.facts import (
     DatabaseFacts as DatabaseFacts,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
@@ -31,17 +33,6 @@ class DatabaseAddress:
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host}:{self.port}/{self.database}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """One migration as the database remembers it."""
-
-    id: str
-    sha256: str | None  # None: not known, as in a history that EF Core or Alembic wrote
-    applied_at: datetime | None
-    statements_done: int  # of the up script, where it stopped half way outside a transaction
-    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
