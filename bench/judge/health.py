@@ -8,6 +8,7 @@ from bench.judge.numbers import Array, window_sum
 from bench.judge.slipway import LIMITS, NORMAL, Settings, View, past_bound
 
 ACCEPTED = (1.5, 0.003)
+_SHARES = (0.8, 0.2)  # of the stake: "like stable", "halfway to what is just acceptable"
 LEAST_BUCKETS = 8  # two minutes
 _RECENT = 20  # buckets: five minutes
 
@@ -50,7 +51,7 @@ def errors(seen: View) -> Array:
 def _errors(seen: View, units: tuple[Array, ...], rate: Rate) -> Array:
     nc, xc, nb, xb, dispersion = units
     size = seen.replications
-    own, wealth = seen.usual_of_own(), Mean(size, 2)
+    own, wealth = seen.usual_of_own(), Mean(size, _SHARES)
     bound = past_bound(seen.learned)
     course = np.empty_like(nc)
     for t in range(seen.buckets):
@@ -101,7 +102,7 @@ class _Expected:
 
 def _quick(seen: View, index: int) -> Array:
     size, tail = seen.replications, 1 - QUANTILES[index]
-    users, own, wealth = _Expected(tail, size), _Expected(tail, size), Mean(size, 2)
+    users, own, wealth = _Expected(tail, size), _Expected(tail, size), Mean(size, _SHARES)
     course = np.empty_like(seen.canary.rows)
     dispersion = seen.learned.dispersion_latency[index]
     alone = np.outer([tail / 16, tail / 4], np.ones(size))

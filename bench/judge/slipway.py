@@ -33,6 +33,7 @@ _FEW_PROBES = np.array([0.4, 0.97])
 _FEW_MARGIN = 0.05
 _NEARLY_ALL = 0.9
 FRESH = 3.0  # times as much as stable's may the latency of a fresh slot wander
+_RESTLESS = (0.0016, 0.0009, 0.0002)  # the least that it wanders, for our own requests
 _MINUTE_BUCKETS = 4  # in which wandering hardly changes: it was learned by the minute
 MANY = 10  # own requests per bucket that count like users
 WEIGHTS = {
@@ -282,7 +283,8 @@ def _latency(seen: View, index: int) -> Array:
             trouble |= _in_trouble(pair[1].slow[index, t], pair[1].total[t], own.value)
         if control.any():
             logs = log_e((nc, xc, nb, xb), with_odds(rate.value, _SLOWER), rate.value)
-            dispersion = learned.dispersion_latency[index] + _wandering(learned, index, nc, nb)
+            wandering = _wandering(learned.wander[index], nc, nb)
+            dispersion = learned.dispersion_latency[index] + wandering
             joined += np.where(control[None], logs / dispersion, 0.0)
             rate.take(xb, nb, control)
         if seen.share >= 1:
@@ -295,7 +297,8 @@ def _latency(seen: View, index: int) -> Array:
         if seen.many:
             block = (pair[0].total[t], pair[0].slow[index, t])
             block += (pair[1].total[t], pair[1].slow[index, t])
-            dispersion = 1 + _wandering(learned, index, block[0], block[2])
+            restless = np.maximum(learned.wander[index], _RESTLESS[index])
+            dispersion = 1 + _wandering(restless, block[0], block[2])
             joined += log_e(block, with_odds(own.value, _SLOWER), own.value) / dispersion
             own.take(pair[1].slow[index, t], pair[1].total[t])
         if t >= seen.warm_up:
@@ -305,7 +308,7 @@ def _latency(seen: View, index: int) -> Array:
     return course
 
 
-def _wandering(learned: Learned, index: int, nc: Array, nb: Array) -> Array:
+def _wandering(wander: Array, nc: Array, nb: Array) -> Array:
     """Return how much of a difference in slow requests is just two slots being two slots.
 
     A neighbour on the machine, a garbage collector, another mix: one slot's latency wanders from
@@ -313,7 +316,7 @@ def _wandering(learned: Learned, index: int, nc: Array, nb: Array) -> Array:
     stable wandered in its past is known; a fresh slot is allowed `FRESH` times as much of it.
     """
     paired = nc * nb / np.maximum(nc + nb, 1)
-    return paired * _MINUTE_BUCKETS * FRESH**2 * learned.wander[index]
+    return paired * _MINUTE_BUCKETS * FRESH**2 * wander
 
 
 def _silence(seen: View) -> Array:

@@ -28,6 +28,8 @@ from controller.verdict.margins import LOOSE_BINS, are_many, past_bound
 from controller.verdict.question import Pair, Question
 from controller.verdict.wealth import Mean, Rate
 
+# Of the stake, to "like stable" (most builds are) and "halfway to what is just acceptable".
+_SHARES: Final = (0.8, 0.2)
 _NEVER_AT_ONE: Final = 0.999
 _FEW: Final = 1e-5
 
@@ -46,7 +48,7 @@ class Sound:
         sessions = (learned.failing_sessions or 0, learned.sessions or 0) if learned else (0, 0)
         self._sessions = Rate(*sessions)
         self._own = Rate()
-        self._by_rows, self._by_sessions = Mean(2), Mean(2)
+        self._by_rows, self._by_sessions = Mean(_SHARES), Mean(_SHARES)
 
     @property
     def wealth(self) -> float:
@@ -126,7 +128,7 @@ class Quick:
         # How many of stable's requests are slower than T, and than what is just acceptable.
         self._at, self._beyond = Rate(prior=self._tail), Rate(prior=self._tail / 4)
         self._own_at, self._own_beyond = Rate(prior=self._tail), Rate(prior=self._tail / 4)
-        self._wealth = Mean(2)
+        self._wealth = Mean(_SHARES)
 
     @property
     def is_known(self) -> bool:
@@ -184,7 +186,7 @@ class WithinLimit:
         limits = question.limits
         self._edge = latency_bin(limits.latency_ms_max)
         self._bound = 1 - limits.latency_percentile / 100
-        self._wealth = Mean(2)
+        self._wealth = Mean(_SHARES)
 
     @property
     def wealth(self) -> float:
