@@ -1,9 +1,12 @@
 """What migrations, backups and drills ask of the world, in our words."""
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from controller.core.backup_plan import BackupSpec
+from controller.core.plan import AppSpec, Target
 from controller.migrations.bundle import (
     Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
@@ -190,6 +193,11 @@ class VaultReader(Protocol):
 class VaultWriter(Protocol):
     """Makes backup sets, and takes them away."""
 
+    @property
+    def encrypts(self) -> bool:
+        """Tell whether what is put cannot be read without a key."""
+        ...
+
     async def put_part(
         self,
         label: PartLabel,
@@ -237,3 +245,177 @@ class VaultWriter(Protocol):
 
 class Vault(VaultReader, VaultWriter, Protocol):
     """Where backup sets are kept."""
+
+
+# --- Backup sets: what goes into them ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseLogin:
+    """A database and the way in. Only *address* may be shown."""
+
+    address: DatabaseAddress
+    password: str = field(repr=False)
+
+    def to(self, database: str) -> "DatabaseLogin":
+        """Return the login to another database of the same server."""
+        return replace(self, address=replace(self.address, database=database))
+
+
+class Dumper(Protocol):
+    """Turns a database into bytes and back, without ever holding the whole."""
+
+    def dump(
+        self, address: DatabaseAddress, password: str, *, snapshot: str | None = None
+    ) -> AsyncGenerator[bytes]:
+        """Return the dump as it is made; who reads slowly slows it down.
+
+        It is whole only if it ends without an error. Close it when you stop earlier.
+
+        Args:
+            address: of the database.
+            password: of its user; it is shown nowhere.
+            snapshot: name of an exported one; None: as of now.
+
+        Raises:
+            TransientError: while or after it is read: the connection was lost, the server stops.
+            AccessDeniedError: the password is wrong, or a right is missing.
+            PermanentError: the programs are missing or too old, or the server refused.
+        """
+        ...
+
+    async def restore(
+        self,
+        address: DatabaseAddress,
+        password: str,
+        stream: AsyncIterator[bytes],
+        *,
+        with_rights: bool = True,
+    ) -> None:
+        """Restore a dump into an empty database. *stream* is read to its end, and closed.
+
+        Everything belongs to the user of *address* afterwards. Without *with_rights* nobody else
+        is given what the dump says: roles that it names need not exist.
+
+        Raises:
+            Whatever *stream* raises; else as `dump`. What is in the database then is of no use.
+        """
+        ...
+
+
+class Snapshot(Protocol):
+    """One moment of a database, for as long as it is held."""
+
+    @property
+    def name(self) -> str:
+        """What `Dumper.dump` takes."""
+        ...
+
+    async def facts(self) -> DatabaseFacts:
+        """Return what a restored database has to equal, as of this moment."""
+        ...
+
+    async def head(self) -> str | None:
+        """Return the last migration that is applied; None where there is no history."""
+        ...
+
+
+class DatabaseServer(Protocol):
+    """The databases of one server. *login* leads to any of them, or to one that is not there."""
+
+    def snapshot(self, login: DatabaseLogin) -> AbstractAsyncContextManager[Snapshot]:
+        """Hold this moment of the database that *login* leads to.
+
+        Raises:
+            TransientError, AccessDeniedError.
+            PermanentError: there is no such database.
+        """
+        ...
+
+    async def databases(self, login: DatabaseLogin) -> Mapping[str, int]:
+        """Return the names of all databases, with their sizes in bytes."""
+        ...
+
+    async def create(self, login: DatabaseLogin, *, like: str | None = None) -> None:
+        """Make the database of *login*, empty, with encoding and locale of *like*.
+
+        Raises:
+            AccessDeniedError: we may not.
+        """
+        ...
+
+    async def drop(self, login: DatabaseLogin) -> None:
+        """Remove the database of *login* and end its sessions; one that is gone is removed."""
+        ...
+
+    async def exchange(self, login: DatabaseLogin, *, new: str, kept_as: str) -> None:
+        """Give *new* the name of the database of *login*, which is called *kept_as* then.
+
+        Both or neither; sessions in them end. Where *new* is gone and *kept_as* there, it was done.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSubject:
+    """One app with all that is backed up of it."""
+
+    app: AppSpec
+    backup: BackupSpec
+    database: DatabaseLogin | None = None  # None: it has none
+    scratch: DatabaseLogin | None = None  # server for drills; None: the database's own
+
+
+class BackupSubjects(Protocol):
+    """Knows what belongs to an app."""
+
+    async def subject(self, app: str) -> BackupSubject:
+        """Return it, passwords looked up now.
+
+        Raises:
+            UnknownAppError: there is no such app.
+            TransientError: a password cannot be had now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteExport:
+    """The configuration of a site and its slots, as the platform tells it."""
+
+    site: Mapping[str, object]  # what all slots share: sticky names, routing
+    slots: Mapping[str, "SlotExport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotExport:
+    """One slot's part. Values of settings may be secret; the rest never is."""
+
+    settings: Mapping[str, str] = field(repr=False)
+    connection_strings: Mapping[str, tuple[str, str]] = field(repr=False)  # type, value
+    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    identity: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class SiteExporter(Protocol):
+    """Reads all of a site's configuration."""
+
+    async def export(self, target: Target) -> SiteExport:
+        """Return it as it is now.
+
+        Raises:
+            SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+
+class PartExporter(Protocol):
+    """Something else that goes into a set: Slipway's own rows, the secrets of a Key Vault."""
+
+    def export(self, app: AppSpec) -> AsyncGenerator[bytes]:
+        """Return it, piece by piece.
+
+        Raises:
+            TransientError, AccessDeniedError: while it is read.
+        """
+        ...

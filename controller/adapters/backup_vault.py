@@ -74,6 +74,11 @@ class BackupVault:
 
     # Making a set
 
+    @property
+    def encrypts(self) -> bool:
+        """See `VaultWriter.encrypts`."""
+        return self._sealer is not None
+
     async def put_part(
         self,
         label: PartLabel,
