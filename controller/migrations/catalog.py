@@ -41,6 +41,7 @@ class Column:
     type: SqlType | None
     not_null: bool = False
     is_new: bool = False
+    has_default: bool = False
 
 
 @dataclass(slots=True)
@@ -219,4 +220,9 @@ def column_of(definition: Node, *, is_new: bool) -> Column:
     """Return what a ColumnDef node says."""
     required = constraints_of(definition, "CONSTR_NOTNULL", "CONSTR_PRIMARY", "CONSTR_IDENTITY")
     of_type = type_of(definition.typeName) if definition.typeName else None
-    return Column(of_type, not_null=bool(required) or definition.is_not_null, is_new=is_new)
+    return Column(
+        of_type,
+        not_null=bool(required) or definition.is_not_null,
+        is_new=is_new,
+        has_default=bool(constraints_of(definition, "CONSTR_DEFAULT")),
+    )

@@ -17,6 +17,8 @@ from controller.migrations.catalog import (
 from controller.migrations.splitting import Node
 from controller.migrations.sql_types import type_of
 
+_OF_COLUMN: Final = {"AT_AlterColumnType", "AT_ColumnDefault", "AT_SetNotNull", "AT_DropNotNull"}
+
 
 def learn(catalog: Catalog, node: Node, *, is_new: bool) -> None:
     """Change *catalog* as the statement changes the schema.
@@ -120,10 +122,17 @@ def _alter_table(catalog: Catalog, node: Node, is_new: bool) -> None:  # noqa: F
             table.constraints.pop(command.name, None)
         elif step == "AT_ValidateConstraint" and command.name in table.constraints:
             table.constraints[command.name].is_validated = True
-        elif step == "AT_AlterColumnType":
-            _column(table, command.name).type = type_of(command.def_.typeName)
-        elif step in {"AT_SetNotNull", "AT_DropNotNull"}:
-            _column(table, command.name).not_null = step == "AT_SetNotNull"
+        elif step in _OF_COLUMN:
+            _alter_column(_column(table, command.name), step, command)
+
+
+def _alter_column(column: Column, step: str, command: Node) -> None:
+    if step == "AT_AlterColumnType":
+        column.type = type_of(command.def_.typeName)
+    elif step == "AT_ColumnDefault":
+        column.has_default = command.def_ is not None
+    else:
+        column.not_null = step == "AT_SetNotNull"
 
 
 def _column(table: Table, name: str) -> Column:

@@ -10,8 +10,8 @@ from controller.migrations import alembic, ef_core
 from controller.migrations.bundle import Bundle, BundleFormat, Migration, Statement
 from controller.migrations.manifest import NAMES, Entry, Listing, read_manifest, sha256
 from controller.migrations.manifest import manifest_of as manifest_of  # noqa: PLC0414 - its place
-from controller.migrations.scripts import Script, migrations_of, refuses_transaction
-from controller.migrations.splitting import decode, statements, tree
+from controller.migrations.scripts import Script, migrations_of, must_run_alone
+from controller.migrations.splitting import decode, statements
 
 LARGEST_BUNDLE: Final = 16 << 20  # bytes of all files
 _MOST_FILES: Final = 20_000
@@ -90,13 +90,14 @@ def _migration(files: Mapping[str, bytes], entry: Entry) -> Migration:
     down = _statements(files, entry.down, entry.down_sha256) if entry.down else None
     if not up:
         raise MalformedError(f"{entry.up} holds no statement.", fix="Write one, or remove it.")
-    alone = any(refuses_transaction(tree(statement.text)) for statement in up)
     return Migration(
         id=entry.id,
         up=up,
         down=down,
         sha256=sha256(files[entry.up]),
-        transactional=not alone if entry.transactional is None else entry.transactional,
+        transactional=not must_run_alone(up)
+        if entry.transactional is None
+        else entry.transactional,
     )
 
 

@@ -85,7 +85,8 @@ def set_not_null(command: Node, notes: Notes, table: str) -> None:
     if known is None or not known.proves_not_null(command.name):
         notes.scan(table)
         notes.remark("SWM201", f"SET NOT NULL of {command.name} reads all of {table}.", on=table)
-    if not notes.catalog.is_new(table):
+    is_filled = column is not None and column.is_new and column.has_default
+    if not notes.catalog.is_new(table) and not is_filled:
         notes.breaks(
             "SWM107", f"{table}.{command.name} is required; the old build may write nulls."
         )
