@@ -320,6 +320,14 @@ class Snapshot(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseView:
+    """One database as its server tells it."""
+
+    size_bytes: int  # 0 where we may not know
+    note: str = ""  # its comment: what we made it for, where we did
+
+
 class DatabaseServer(Protocol):
     """The databases of one server. *login* leads to any of them, or to one that is not there."""
 
@@ -332,12 +340,16 @@ class DatabaseServer(Protocol):
         """
         ...
 
-    async def databases(self, login: DatabaseLogin) -> Mapping[str, int]:
-        """Return the names of all databases, with their sizes in bytes."""
+    async def databases(self, login: DatabaseLogin) -> Mapping[str, DatabaseView]:
+        """Return all databases by their names."""
         ...
 
-    async def create(self, login: DatabaseLogin, *, like: str | None = None) -> None:
+    async def create(
+        self, login: DatabaseLogin, *, like: str | None = None, note: str = ""
+    ) -> None:
         """Make the database of *login*, empty, with encoding and locale of *like*.
+
+        *note* stays with it, whatever it is called later.
 
         Raises:
             AccessDeniedError: we may not.
@@ -351,7 +363,11 @@ class DatabaseServer(Protocol):
     async def exchange(self, login: DatabaseLogin, *, new: str, kept_as: str) -> None:
         """Give *new* the name of the database of *login*, which is called *kept_as* then.
 
-        Both or neither; sessions in them end. Where *new* is gone and *kept_as* there, it was done.
+        Both or neither; sessions in them end. A database that is not there needs no other name.
+
+        Raises:
+            AccessDeniedError: they are not ours to rename.
+            TransientError: sessions in them could not be ended.
         """
         ...
 

@@ -162,3 +162,9 @@ class BackupMissingError(PermanentError):
     """There is no such backup set, or it has no such part, or it was never finished."""
 
     code = "SW222"
+
+
+class RestoreFailedError(PermanentError):
+    """What was restored is not what was backed up. What was there before serves on."""
+
+    code = "SW223"
