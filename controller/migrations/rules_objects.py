@@ -195,6 +195,7 @@ def create_as(node: Node, notes: Notes) -> None:
 def reads(query: Node, notes: Notes) -> None:
     """Note the tables that a query reads."""
     own = {n.ctename for n in walk(query) if type(n).__name__ == "CommonTableExpr"}
+    own |= {n.rel.relname for n in walk(query) if type(n).__name__ == "IntoClause"}
     for part in walk(query):
         if type(part).__name__ == "RangeVar" and part.relname not in own:
             notes.lock(name_of(part), LockMode.ACCESS_SHARE)
@@ -264,6 +265,14 @@ def replace_function(node: Node, notes: Notes) -> None:
         notes.remark("SWM115", f"The function {name} may do something else for the old build.")
 
 
+def alter_function(node: Node, notes: Notes) -> None:
+    """Judge ALTER FUNCTION and of text search: the old build gets another behaviour."""
+    named = getattr(node, "func", None) or getattr(node, "cfgname", None)
+    name = _spelt(named)
+    if not notes.catalog.is_new(name):
+        notes.remark("SWM115", f"{name} may do something else for the old build.")
+
+
 def extension(node: Node, notes: Notes) -> None:
     """Judge CREATE and ALTER EXTENSION."""
     notes.remark("SWM507", f"The extension {node.extname} has to be allowed on the server.")
@@ -329,6 +338,10 @@ JUDGES: Final[dict[str, Callable[[Node, Notes], None]]] = {
     "CreateExtensionStmt": extension,
     "AlterExtensionStmt": extension,
     "AlterOwnerStmt": owner,
+    "AlterFunctionStmt": alter_function,
+    "AlterTSConfigurationStmt": alter_function,
+    "AlterStatsStmt": harmless,
+    "AlterTypeStmt": harmless,
     "GrantStmt": grant,
     "AlterDefaultPrivilegesStmt": default_rights,
     "CreateSchemaStmt": harmless,
