@@ -78,13 +78,7 @@ def drop(node: Node, notes: Notes) -> None:
 
 
 def _drop_named(kind: str, name: str, notes: Notes) -> None:
-    if kind in _RELATIONS:
-        notes.lock(name, _STRONG)
-    if kind == "OBJECT_TABLE":
-        known = notes.catalog.tables.get(name)
-        for constraint in known.constraints.values() if known else ():
-            if constraint.references:
-                notes.lock(constraint.references, _STRONG)
+    _lock_dropped(kind, name, notes)
     if notes.catalog.is_new(name):
         return
     what = kind.removeprefix("OBJECT_").lower().replace("matview", "materialized view")
@@ -95,6 +89,21 @@ def _drop_named(kind: str, name: str, notes: Notes) -> None:
         notes.breaks("SWM110", says, kind=Kind.IRREVERSIBLE)
     else:
         notes.breaks("SWM105" if kind in _TYPES else "SWM110", says)
+
+
+def _lock_dropped(kind: str, name: str, notes: Notes) -> None:
+    """Note what is locked: the thing itself, what its keys refer to, what a schema holds."""
+    tables = notes.catalog.tables
+    if kind in _RELATIONS:
+        notes.lock(name, _STRONG)
+    if kind == "OBJECT_TABLE" and name in tables:
+        for constraint in tables[name].constraints.values():
+            if constraint.references:
+                notes.lock(constraint.references, _STRONG)
+    if kind == "OBJECT_SCHEMA":
+        for table in tables:
+            if table.startswith(f"{name}."):
+                notes.lock(table, _STRONG)
 
 
 def _drop_index(node: Node, item: Any, notes: Notes) -> None:
