@@ -17,7 +17,7 @@ def differences(recorded: DatabaseFacts, restored: DatabaseFacts) -> tuple[str, 
     return (
         *_heads(recorded.migration_head, restored.migration_head),
         *_tables(recorded.tables, restored.tables),
-        *_named("Sequence", recorded.sequences, restored.sequences, "stands at"),
+        *_sequences(recorded.sequences, restored.sequences),
         *_listed("Constraint", recorded.constraints, restored.constraints),
         *_listed("Index", recorded.indexes, restored.indexes),
         *_named("Extension", recorded.extensions, restored.extensions, "has version"),
@@ -27,9 +27,14 @@ def differences(recorded: DatabaseFacts, restored: DatabaseFacts) -> tuple[str, 
 def notes(recorded: DatabaseFacts, restored: DatabaseFacts) -> tuple[str, ...]:
     """Return what differs and is no fault of the backup."""
     then, now = recorded.server_version, restored.server_version
-    if then == now:
-        return ()
-    return (f"The server's version was {then}; it was restored to {now}.",)
+    ahead = [
+        f"{name} by {restored.sequences[name] - value}"
+        for name, value in sorted(recorded.sequences.items())
+        if restored.sequences.get(name, value) > value
+    ]
+    moved = f"Sequences moved on while the dump was made: {', '.join(ahead)}." if ahead else ""
+    version = f"The server's version was {then}; it was restored to {now}." if then != now else ""
+    return tuple(filter(None, (version, moved)))
 
 
 def _heads(recorded: str | None, restored: str | None) -> Iterable[str]:
@@ -49,6 +54,15 @@ def _tables(recorded: Sequence[TableFacts], restored: Sequence[TableFacts]) -> I
             yield f"Table {name} had {then[name].rows} rows; it has {now[name].rows}."
         elif then[name].checksum != now[name].checksum:
             yield f"Table {name} has its {now[name].rows} rows, but not what was in them."
+
+
+def _sequences(recorded: Mapping[str, int], restored: Mapping[str, int]) -> Iterable[str]:
+    """One that is ahead is no fault: sequences are of no snapshot, and never give a value twice.
+
+    What is recorded was read before the dump, so a dump can only be ahead of it.
+    """
+    not_ahead = {name: min(value, recorded.get(name, value)) for name, value in restored.items()}
+    return _named("Sequence", recorded, not_ahead, "stands at")
 
 
 def _named(
