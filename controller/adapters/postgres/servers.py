@@ -1,8 +1,9 @@
 """The databases of one PostgreSQL server: made, exchanged, removed, and held at one moment."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -15,6 +16,9 @@ from psycopg.errors import (
 )
 
 from controller.adapters.postgres.client_tools import connection_words
+from controller.adapters.postgres.facts import _sequences as read_sequences
+from controller.adapters.postgres.facts import read_facts
+from controller.adapters.postgres.history import read_head
 from controller.core.errors import AccessDeniedError, PermanentError, SlipwayError, TransientError
 from controller.ports_data import DatabaseFacts, DatabaseLogin, DatabaseView
 
@@ -36,20 +40,7 @@ _TERMINATE: Final = (
 
 
 class PostgresServer:
-    """Implements `DatabaseServer`.
-
-    Args:
-        facts: reads what a restored database has to equal, within the transaction that is open.
-        head: reads the last migration that is applied, likewise.
-    """
-
-    def __init__(
-        self,
-        facts: Callable[[Connection], Awaitable[DatabaseFacts]],
-        head: Callable[[Connection], Awaitable[str | None]],
-    ) -> None:
-        self._facts = facts
-        self._head = head
+    """Implements `DatabaseServer`."""
 
     @asynccontextmanager
     async def snapshot(self, login: DatabaseLogin) -> AsyncGenerator["HeldSnapshot"]:
@@ -62,7 +53,8 @@ class PostgresServer:
                     await connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(limit)))
                 cursor = await connection.execute("SELECT pg_export_snapshot()")
                 (name,) = await cursor.fetchone() or ("",)
-            yield HeldSnapshot(login, connection, str(name), self._facts, self._head)
+                sequences = await read_sequences(connection)
+            yield HeldSnapshot(login, connection, str(name), sequences)
 
     async def databases(self, login: DatabaseLogin) -> Mapping[str, DatabaseView]:
         """See `DatabaseServer`."""
@@ -124,24 +116,27 @@ class HeldSnapshot:
         login: DatabaseLogin,
         connection: Connection,
         name: str,
-        facts: Callable[[Connection], Awaitable[DatabaseFacts]],
-        head: Callable[[Connection], Awaitable[str | None]],
+        sequences: Mapping[str, int],
     ) -> None:
         self.name = name
         self._login = login
         self._connection = connection
-        self._facts = facts
-        self._head = head
+        self._sequences = sequences
 
     async def facts(self) -> DatabaseFacts:
-        """See `Snapshot`."""
+        """See `Snapshot`.
+
+        Sequences are of no snapshot, in a dump neither. They are those of the snapshot's begin:
+        whatever is dumped after it can only be ahead of them.
+        """
         with _translated(self._login):
-            return await self._facts(self._connection)
+            found = await read_facts(self._connection)
+        return replace(found, sequences=self._sequences)
 
     async def head(self) -> str | None:
         """See `Snapshot`."""
         with _translated(self._login):
-            return await self._head(self._connection)
+            return await read_head(self._connection)
 
 
 # --- Renaming -------------------------------------------------------------------------------------
