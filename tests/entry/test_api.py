@@ -140,7 +140,7 @@ async def test_what_is_not_there_is_404(door: str, route: dict[str, str], code: 
 # --- What the judge thinks ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("state", "later"), [(State.OBSERVING, 60), (State.BAKING, 20)])
+@pytest.mark.parametrize(("state", "later"), [(State.OBSERVING, 50), (State.BAKING, 20)])
 async def test_what_is_being_judged_is_explained(state: State, later: int) -> None:
     """The present word with its signals and its whole course; it decides nothing."""
     api = doors()
