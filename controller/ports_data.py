@@ -71,7 +71,13 @@ class PendingMigration:
     id: str
     kind: Kind  # the worst of its statements
     has_down: bool
+    old_build_lives: bool = True  # whatever its kind is
     because: str = ""  # what makes it of that kind, for people
+
+    @property
+    def is_breaking(self) -> bool:
+        """Tell whether the stable build may miss something after it."""
+        return self.kind in {Kind.CONTRACT, Kind.IRREVERSIBLE} or not self.old_build_lives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from controller.core.data import ContractPolicy, DatabaseSpec, DataPlan, OnRollback, WayBack
 from controller.core.effects import Preflight
@@ -11,8 +11,6 @@ from controller.migrations.bundle import Kind
 from controller.ports_data import BundleName, Migrations, PendingMigration, SchemaFacts
 
 T = TypeVar("T")
-
-_BREAKING: Final = frozenset({Kind.CONTRACT, Kind.IRREVERSIBLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +60,7 @@ async def heard(work: Awaitable[T]) -> T:
 def _judged(
     effect: Preflight, database: DatabaseSpec, facts: SchemaFacts, bundle: str
 ) -> DataFindings:
-    breaking = tuple(m for m in facts.pending if m.kind in _BREAKING)
+    breaking = tuple(m for m in facts.pending if m.is_breaking)
     way_back = _way_back(facts.pending)
     plan = DataPlan(
         bundle=bundle,
@@ -81,7 +79,7 @@ def _judged(
 
 def _way_back(pending: Sequence[PendingMigration]) -> WayBack:
     """Taking something back means taking back all that ran after it, too: newest first."""
-    first = next((at for at, m in enumerate(pending) if m.kind in _BREAKING), None)
+    first = next((at for at, m in enumerate(pending) if m.is_breaking), None)
     if first is None:
         return WayBack.OPEN
     return WayBack.DOWN if all(m.has_down for m in pending[first:]) else WayBack.NONE
@@ -98,11 +96,11 @@ def _refused(database: DatabaseSpec, pending: Sequence[PendingMigration]) -> tup
             f"M{_said(m)[1:]}. Ship it with a later release, when nothing that may be gone back "
             "to needs it; or set database.contract to allow."
             for m in pending
-            if m.kind in _BREAKING
+            if m.is_breaking
         )
     if _way_back(pending) is not WayBack.NONE:
         return ()
-    first = next(at for at, m in enumerate(pending) if m.kind in _BREAKING)
+    first = next(at for at, m in enumerate(pending) if m.is_breaking)
     return tuple(
         f"Migration {m.id} has no down script, and {_said(pending[first])}: nothing would lead "
         "back. Write the down script."
