@@ -57,7 +57,8 @@ def aftermath(r: Rollout) -> str:
     if data.plan.breaking:
         lost = ", ".join(data.plan.breaking)
         return f"WARNING: the stable build may miss what {lost} took away; not undone{because}"
-    return f"the expanded schema stays, the stable build runs on it: {names}{because}"
+    stays = "stays" if data.applied else "stays as far as it came"
+    return f"the expanded schema {stays}, the stable build runs on it: {names}{because}"
 
 
 # --- Guards --------------------------------------------------------------------------------------
