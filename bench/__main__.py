@@ -11,7 +11,7 @@ from bench.report import show
 def main() -> None:
     """Measure everything in one run."""
     print("Measuring processes, then six rollouts on the sandbox: about three minutes ...")
-    figures = [*process.imports(), process.judging(), *replay.replaying()]
+    figures = [*process.imports(), *process.judging(), *replay.replaying()]
     figures += asyncio.run(village.measure())
     show(figures)
     report = Path("bench-report.json")

@@ -1,11 +1,17 @@
 """What migrations, backups and drills ask of the world, in our words."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from controller.core.backup_plan import BackupSpec
 from controller.core.data import DatabaseSpec
+from controller.core.plan import AppSpec, Target
+from controller.migrations.bundle import (
+    Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
+)
 from controller.migrations.bundle import Kind
 from controller.recovery.facts import (
     DatabaseFacts as DatabaseFacts,  # noqa: PLC0414 - ports speak of it, the pure part owns it
@@ -13,6 +19,9 @@ from controller.recovery.facts import (
 from controller.recovery.facts import (
     TableFacts as TableFacts,  # noqa: PLC0414 - same
 )
+from controller.recovery.manifest import Encryption, Manifest, Part, PartKind, WrappedKey
+from controller.recovery.names import SetId
+from controller.recovery.sets import Mark, StoredSet
 
 # --- One database ------------------------------------------------------------------------------
 
@@ -33,23 +42,402 @@ class DatabaseAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """One migration as the database remembers it."""
-
-    id: str
-    sha256: str | None  # None: not known, as in a history that EF Core or Alembic wrote
-    applied_at: datetime | None
-    statements_done: int  # of the up script, where it stopped half way outside a transaction
-    is_whole: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
     """One statement that ran."""
 
     text: str
     seconds: float
     rows: int | None
+
+
+# --- Backup sets: encryption -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PartLabel:
+    """Which part of which set some bytes are; encryption binds them to it."""
+
+    set_id: SetId
+    name: str
+
+
+class KeyHolder(Protocol):
+    """Wraps keys so that only this holder can use them. The key itself never leaves it."""
+
+    async def wrap(self, key: bytes, *, context: bytes) -> WrappedKey:
+        """Return *key* wrapped; it opens in the same *context* only.
+
+        Raises:
+            ConfigurationError: there is no key to wrap with, or it is not of the right form.
+            TransientError: it cannot be read now.
+        """
+        ...
+
+    async def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> bytes:
+        """Return the key.
+
+        Raises:
+            BackupKeyError: it was wrapped by another holder, in another context, or changed.
+            TransientError: our key cannot be read now.
+        """
+        ...
+
+
+class Sealer(Protocol):
+    """Encrypts parts as they stream by, and manifests' hashes so that nobody can forge them."""
+
+    async def seal(
+        self, label: PartLabel, plain: AsyncIterator[bytes]
+    ) -> tuple[Encryption, AsyncIterator[bytes]]:
+        """Return how it is encrypted, and the encrypted stream (in flat memory)."""
+        ...
+
+    def open(
+        self, label: PartLabel, encryption: Encryption, stored: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Return the plain stream. Each piece is authentic when it is handed out.
+
+        Raises:
+            BackupDamagedError: while it is read: changed, cut short, reordered, of another part
+                or set.
+            BackupKeyError: our key does not open it.
+        """
+        ...
+
+    async def sign(self, set_id: SetId, sha256: str) -> WrappedKey:
+        """Return the seal of a manifest's hash."""
+        ...
+
+    async def check(self, set_id: SetId, sha256: str, seal: WrappedKey) -> None:
+        """Return if *seal* is ours and of this hash.
+
+        Raises:
+            BackupDamagedError: it is of another hash.
+            BackupKeyError: our key does not open it.
+        """
+        ...
+
+
+# --- Backup sets: where they are kept ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Every byte of a set was read and compared with what its manifest says."""
+
+    set_id: SetId
+    manifest_sha256: str  # of what was compared with; empty where it cannot be read
+    parts: int  # found as they were written
+    plain_bytes: int
+    problems: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the set can be restored."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What came of removing a set."""
+
+    set_id: SetId
+    removed: tuple[str, ...]  # paths
+    refused: Mapping[str, str]  # path -> why the vault keeps it; the rest is removed later
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether nothing of the set is left."""
+        return not self.refused
+
+
+class VaultReader(Protocol):
+    """Finds backup sets and reads them."""
+
+    async def sets(self, app: str | None = None) -> tuple[StoredSet, ...]:
+        """Return the sets of *app*, or all, oldest first: incomplete and unreadable ones, too."""
+        ...
+
+    async def manifest(self, set_id: SetId) -> Manifest:
+        """Return the manifest, its seal checked.
+
+        Raises:
+            BackupMissingError: there is no such set, or it is incomplete.
+            BackupDamagedError: it was changed, is of another set, or is not sealed though a key
+                is configured.
+            BackupKeyError: our key does not open its seal.
+        """
+        ...
+
+    def open_part(self, manifest: Manifest, name: str) -> AsyncIterator[bytes]:
+        """Return the part as it was put in.
+
+        The last piece is handed out only when the hashes of all that is stored and all that it
+        opened to are the manifest's: who reads to the end has the whole. Close it when you stop
+        earlier (``contextlib.aclosing``).
+
+        Raises:
+            BackupMissingError: while it is read: there is no such part.
+            BackupDamagedError: it is not what was written. What was handed out of a part that is
+                not encrypted may be wrong; of an encrypted one, it is right but not all.
+            BackupKeyError: our key does not open it.
+        """
+        ...
+
+    async def verify(self, set_id: SetId) -> Verification:
+        """Read every byte of the set and say what is wrong. Writes nothing.
+
+        Raises:
+            BackupMissingError: there is no such set, or it is incomplete.
+        """
+        ...
+
+
+class VaultWriter(Protocol):
+    """Makes backup sets, and takes them away."""
+
+    @property
+    def encrypts(self) -> bool:
+        """Tell whether what is put cannot be read without a key."""
+        ...
+
+    async def put_part(
+        self,
+        label: PartLabel,
+        plain: AsyncIterator[bytes],
+        *,
+        kind: PartKind,
+        content_type: str = "application/octet-stream",
+    ) -> Part:
+        """Keep the stream, encrypted where a key is configured. An earlier try is overwritten.
+
+        *plain* is closed when this returns or raises.
+
+        Raises:
+            CommandRefusedError: the set is finished.
+        """
+        ...
+
+    async def parts(self, set_id: SetId) -> tuple[Part, ...]:
+        """Return the parts that are whole already: after a crash, only the others are put."""
+        ...
+
+    async def finish(self, manifest: Manifest) -> Manifest:
+        """Write the manifest, with its hash and seal: from now on the set is offered.
+
+        Finishing again with the same changes nothing.
+
+        Raises:
+            BackupDamagedError: a part in the vault is not the one that the manifest names.
+            CommandRefusedError: the set was finished with another manifest.
+        """
+        ...
+
+    async def mark(self, set_id: SetId, mark: Mark) -> None:
+        """Keep beside the set what came of looking at it. The same mark twice is one.
+
+        Raises:
+            BackupMissingError: there is no such set, or it is incomplete.
+        """
+        ...
+
+    async def remove(self, set_id: SetId) -> Removal:
+        """Take the set away, its manifest first. What is immutable is named and stays."""
+        ...
+
+
+class Vault(VaultReader, VaultWriter, Protocol):
+    """Where backup sets are kept."""
+
+
+# --- Backup sets: what goes into them ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseLogin:
+    """A database and the way in. Only *address* may be shown."""
+
+    address: DatabaseAddress
+    password: str = field(repr=False)
+
+    def to(self, database: str) -> "DatabaseLogin":
+        """Return the login to another database of the same server."""
+        return replace(self, address=replace(self.address, database=database))
+
+
+class Dumper(Protocol):
+    """Turns a database into bytes and back, without ever holding the whole."""
+
+    def dump(
+        self, address: DatabaseAddress, password: str, *, snapshot: str | None = None
+    ) -> AsyncGenerator[bytes]:
+        """Return the dump as it is made; who reads slowly slows it down.
+
+        It is whole only if it ends without an error. Close it when you stop earlier.
+
+        Args:
+            address: of the database.
+            password: of its user; it is shown nowhere.
+            snapshot: name of an exported one; None: as of now.
+
+        Raises:
+            TransientError: while or after it is read: the connection was lost, the server stops.
+            AccessDeniedError: the password is wrong, or a right is missing.
+            PermanentError: the programs are missing or too old, or the server refused.
+        """
+        ...
+
+    async def restore(
+        self,
+        address: DatabaseAddress,
+        password: str,
+        stream: AsyncIterator[bytes],
+        *,
+        with_rights: bool = True,
+    ) -> None:
+        """Restore a dump into an empty database. *stream* is read to its end, and closed.
+
+        Everything belongs to the user of *address* afterwards. Without *with_rights* nobody else
+        is given what the dump says: roles that it names need not exist.
+
+        Raises:
+            Whatever *stream* raises; else as `dump`. What is in the database then is of no use.
+        """
+        ...
+
+
+class Snapshot(Protocol):
+    """One moment of a database, for as long as it is held."""
+
+    @property
+    def name(self) -> str:
+        """What `Dumper.dump` takes."""
+        ...
+
+    async def facts(self) -> DatabaseFacts:
+        """Return what a restored database has to equal, as of this moment."""
+        ...
+
+    async def head(self) -> str | None:
+        """Return the last migration that is applied; None where there is no history."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseView:
+    """One database as its server tells it."""
+
+    size_bytes: int  # 0 where we may not know
+    note: str = ""  # its comment: what we made it for, where we did
+
+
+class DatabaseServer(Protocol):
+    """The databases of one server. *login* leads to any of them, or to one that is not there."""
+
+    def snapshot(self, login: DatabaseLogin) -> AbstractAsyncContextManager[Snapshot]:
+        """Hold this moment of the database that *login* leads to.
+
+        Raises:
+            TransientError, AccessDeniedError.
+            PermanentError: there is no such database.
+        """
+        ...
+
+    async def databases(self, login: DatabaseLogin) -> Mapping[str, DatabaseView]:
+        """Return all databases by their names."""
+        ...
+
+    async def create(
+        self, login: DatabaseLogin, *, like: str | None = None, note: str = ""
+    ) -> None:
+        """Make the database of *login*, empty, with encoding and locale of *like*.
+
+        *note* stays with it, whatever it is called later.
+
+        Raises:
+            AccessDeniedError: we may not.
+        """
+        ...
+
+    async def drop(self, login: DatabaseLogin) -> None:
+        """Remove the database of *login* and end its sessions; one that is gone is removed."""
+        ...
+
+    async def exchange(self, login: DatabaseLogin, *, new: str, kept_as: str) -> None:
+        """Give *new* the name of the database of *login*, which is called *kept_as* then.
+
+        Both or neither; sessions in them end. A database that is not there needs no other name.
+
+        Raises:
+            AccessDeniedError: they are not ours to rename.
+            TransientError: sessions in them could not be ended.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSubject:
+    """One app with all that is backed up of it."""
+
+    app: AppSpec
+    backup: BackupSpec
+    database: DatabaseLogin | None = None  # None: it has none
+    scratch: DatabaseLogin | None = None  # server for drills; None: the database's own
+
+
+class BackupSubjects(Protocol):
+    """Knows what belongs to an app."""
+
+    async def subject(self, app: str) -> BackupSubject:
+        """Return it, passwords looked up now.
+
+        Raises:
+            UnknownAppError: there is no such app.
+            TransientError: a password cannot be had now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteExport:
+    """The configuration of a site and its slots, as the platform tells it."""
+
+    site: Mapping[str, object]  # what all slots share: sticky names, routing
+    slots: Mapping[str, "SlotExport"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotExport:
+    """One slot's part. Values of settings may be secret; the rest never is."""
+
+    settings: Mapping[str, str] = field(repr=False)
+    connection_strings: Mapping[str, tuple[str, str]] = field(repr=False)  # type, value
+    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
+    identity: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class SiteExporter(Protocol):
+    """Reads all of a site's configuration."""
+
+    async def export(self, target: Target) -> SiteExport:
+        """Return it as it is now.
+
+        Raises:
+            SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
+        """
+        ...
+
+
+class PartExporter(Protocol):
+    """Something else that goes into a set: Slipway's own rows, the secrets of a Key Vault."""
+
+    def export(self, app: AppSpec) -> AsyncGenerator[bytes]:
+        """Return it, piece by piece.
+
+        Raises:
+            TransientError, AccessDeniedError: while it is read.
+        """
+        ...
 
 
 # --- What a rollout asks of its app's database -------------------------------------------------

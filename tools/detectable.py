@@ -11,7 +11,8 @@ _SHARES: Final = (0.1, 0.5)
 _USUAL: Final = 0.001
 _LONGEST: Final = 3600.0
 _MINUTE: Final = 60.0
-_ADDED: Final = 5.0  # requests of our own per second to each build
+_PER_POLL: Final = 100  # requests of our own to each build
+_POLL_SECONDS: Final = 15.0
 
 
 def table() -> str:
@@ -22,7 +23,8 @@ def table() -> str:
         for share in _SHARES:
             cells = [f"{traffic:,}", f"{share:.0%}", *(_time(r, traffic, share) for r in _RATES)]
             lines.append(f"| {' | '.join(cells)} |")
-    cells = ["any, with 5 of our own", "-", *(_time(rate, 2 * _ADDED, 0.5) for rate in _RATES)]
+    added = 2 * _PER_POLL / _POLL_SECONDS
+    cells = [f"any, {_PER_POLL} of ours per poll", "-", *(_time(r, added, 0.5) for r in _RATES)]
     lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

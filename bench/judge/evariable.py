@@ -131,12 +131,14 @@ class Reserve:
 class Mean:
     """Wealth of bets that all stand from the first bucket on."""
 
-    def __init__(self, replications: int, alternatives: int) -> None:
-        self._logs = np.zeros((alternatives, replications))
+    def __init__(self, replications: int, shares: tuple[float, ...]) -> None:
+        """Take what share of the stake goes to which alternative."""
+        self._logs = np.zeros((len(shares), replications))
+        self._shares = np.array(shares)[:, None]
 
     @property
     def wealth(self) -> Array:
-        return np.exp(np.clip(self._logs, -700, 575)).mean(0)
+        return (self._shares * np.exp(np.clip(self._logs, -700, 575))).sum(0)
 
     def bet(self, logs: Array, dispersion: Array | float = 1.0) -> None:
         self._logs = np.minimum(self._logs + logs / np.asarray(dispersion), 575.0)

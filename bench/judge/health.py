@@ -8,6 +8,7 @@ from bench.judge.numbers import Array, window_sum
 from bench.judge.slipway import LIMITS, NORMAL, Settings, View, past_bound
 
 ACCEPTED = (1.5, 0.003)
+_SHARES = (0.8, 0.2)  # of the stake: "like stable", "halfway to what is just acceptable"
 LEAST_BUCKETS = 8  # two minutes
 _RECENT = 20  # buckets: five minutes
 
@@ -41,9 +42,16 @@ def health(seen: View) -> Array:
 
 def errors(seen: View) -> Array:
     """Return E : 1 that the canary fails no more often than is acceptable."""
-    nc, xc, nb, xb, dispersion = seen.units()
+    by_rows = _errors(seen, seen.rows(), seen.usual_rows())
+    if not seen.learned.by_session:
+        return by_rows
+    return (by_rows + _errors(seen, seen.units(), seen.usual())) / 2
+
+
+def _errors(seen: View, units: tuple[Array, ...], rate: Rate) -> Array:
+    nc, xc, nb, xb, dispersion = units
     size = seen.replications
-    rate, own, wealth = seen.usual(), seen.usual_of_own(), Mean(size, 2)
+    own, wealth = seen.usual_of_own(), Mean(size, _SHARES)
     bound = past_bound(seen.learned)
     course = np.empty_like(nc)
     for t in range(seen.buckets):
@@ -94,7 +102,7 @@ class _Expected:
 
 def _quick(seen: View, index: int) -> Array:
     size, tail = seen.replications, 1 - QUANTILES[index]
-    users, own, wealth = _Expected(tail, size), _Expected(tail, size), Mean(size, 2)
+    users, own, wealth = _Expected(tail, size), _Expected(tail, size), Mean(size, _SHARES)
     course = np.empty_like(seen.canary.rows)
     dispersion = seen.learned.dispersion_latency[index]
     alone = np.outer([tail / 16, tail / 4], np.ones(size))

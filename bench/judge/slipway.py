@@ -26,11 +26,14 @@ LOOSE = (3.0, 0.02)  # ratio, absolute: where the control are our own requests
 LIMITS = (0.05, 0.05, 50)  # error rate, share slower than the latency limit, least requests
 _BOUND_ALPHA = 0.02 / 8
 _MOST_DISPERSION = 30.0
+_SHAKEN = 3.0  # dispersion on top, where stable just failed far more often than usual
 _SLOWER = (1.4, 2.5, 8.0)
 _FEWER = np.array([0.02, 0.2, 0.5])
 _FEW_PROBES = np.array([0.4, 0.97])
 _FEW_MARGIN = 0.05
+_NEARLY_ALL = 0.9
 FRESH = 3.0  # times as much as stable's may the latency of a fresh slot wander
+_RESTLESS = (0.0016, 0.0009, 0.0002)  # the least that it wanders, for our own requests
 _MINUTE_BUCKETS = 4  # in which wandering hardly changes: it was learned by the minute
 MANY = 10  # own requests per bucket that count like users
 WEIGHTS = {
@@ -101,14 +104,23 @@ class View:
         c, s, learned = self.canary, self.stable, self.learned
         if learned.by_session:
             return c.sessions, c.failing, s.sessions, s.failing, learned.dispersion_sessions
-        return c.rows, c.failed, s.rows, s.failed, learned.dispersion_errors
+        return self.rows()
+
+    def rows(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Return failures counted in requests, as `units`."""
+        c, s = self.canary, self.stable
+        return c.rows, c.failed, s.rows, s.failed, self.learned.dispersion_errors
 
     def usual(self) -> Rate:
         """Return what is expected of stable's failures."""
         learned = self.learned
         if learned.by_session:
             return Rate(learned.failing, learned.sessions)
-        return Rate(learned.failed, learned.rows)
+        return self.usual_rows()
+
+    def usual_rows(self) -> Rate:
+        """Return what is expected of stable's failed requests."""
+        return Rate(self.learned.failed, self.learned.rows)
 
     def usual_of_own(self) -> Rate:
         """Return what is expected of own requests."""
@@ -168,6 +180,7 @@ def _errors(seen: View, settings: Settings, own: "_Own") -> Array:
     rate, wealth = seen.usual(), Reserve(seen.replications, WORSE_SHARES)
     guard = _Guard(seen, 1 / (settings.alpha * WEIGHTS["errors"]))
     course = np.empty_like(nc)
+    shaken = np.ones(seen.replications)
     for t in range(seen.buckets):
         if seen.share < 1:
             logs = _worse((nc[t], xc[t], nb[t], xb[t]), rate.value, settings)
@@ -182,11 +195,20 @@ def _errors(seen: View, settings: Settings, own: "_Own") -> Array:
         if seen.many:
             joined = joined + own.logs[t]
             failed = failed + seen.probes[0].bad[t]
+        joined = joined / shaken
         wealth.bet(joined, where=users | seen.many)
         guard.take(failed, joined * dispersion)
         course[t] = guard.passed(wealth.wealth)
+        asked = seen.probes[1]
+        trouble = _in_trouble(xb[t], nb[t], rate.value)
+        trouble |= _in_trouble(asked.bad[t], asked.total[t], own.expected[t])
+        shaken = np.where(trouble, _SHAKEN, 1.0)
         rate.take(xb[t], nb[t])
     return course
+
+
+def _in_trouble(failed: Array, total: Array, usual: Array) -> Array:
+    return (failed >= 3) & (failed > total * (3 * usual + 0.01))
 
 
 class _Own:
@@ -250,34 +272,43 @@ def _latency(seen: View, index: int) -> Array:
     wealth, course = Reserve(size, equal(len(_SLOWER))), np.ones_like(seen.canary.rows)
     learned = seen.learned
     pair = seen.probes
+    shaken = np.ones(size)
     for t in range(seen.buckets):
         control = seen.controlled(t) & (seen.share < 1)
         joined = np.zeros((len(_SLOWER), size))
         nc, nb = seen.canary.rows[t], seen.stable.rows[t]
         xc, xb = seen.canary.slow[index, t], seen.stable.slow[index, t]
+        trouble = control & _in_trouble(xb, nb, rate.value)
+        if seen.many:
+            trouble |= _in_trouble(pair[1].slow[index, t], pair[1].total[t], own.value)
         if control.any():
             logs = log_e((nc, xc, nb, xb), with_odds(rate.value, _SLOWER), rate.value)
-            dispersion = learned.dispersion_latency[index] + _wandering(learned, index, nc, nb)
+            wandering = _wandering(learned.wander[index], nc, nb)
+            dispersion = learned.dispersion_latency[index] + wandering
             joined += np.where(control[None], logs / dispersion, 0.0)
             rate.take(xb, nb, control)
         if seen.share >= 1:
             block = (nc, seen.canary.far[index, t], pair[1].total[t], pair[1].slow[index, t])
-            dispersion = learned.dispersion_latency[index]
-            dispersion = dispersion + _wandering(learned, index, block[0], block[2])
-            joined += log_e(block, with_odds(own.value, _SLOWER), own.value) / dispersion
+            tolerated = LOOSE[1] + LOOSE[0] * own.value
+            bets = with_odds(np.minimum(tolerated, _NEARLY_ALL), _SLOWER)
+            logs = log_e(block, bets, np.minimum(own.value, 0.3), *LOOSE)
+            logs = logs / learned.dispersion_latency[index]
+            joined += np.where(tolerated < _NEARLY_ALL, logs, 0.0)
         if seen.many:
             block = (pair[0].total[t], pair[0].slow[index, t])
             block += (pair[1].total[t], pair[1].slow[index, t])
-            dispersion = 1 + _wandering(learned, index, block[0], block[2])
+            restless = np.maximum(learned.wander[index], _RESTLESS[index])
+            dispersion = 1 + _wandering(restless, block[0], block[2])
             joined += log_e(block, with_odds(own.value, _SLOWER), own.value) / dispersion
             own.take(pair[1].slow[index, t], pair[1].total[t])
         if t >= seen.warm_up:
-            wealth.bet(joined, where=control | seen.many)
+            wealth.bet(joined, shaken, where=control | seen.many)
             course[t] = wealth.wealth
+        shaken = np.where(trouble, _SHAKEN, 1.0)
     return course
 
 
-def _wandering(learned: Learned, index: int, nc: Array, nb: Array) -> Array:
+def _wandering(wander: Array, nc: Array, nb: Array) -> Array:
     """Return how much of a difference in slow requests is just two slots being two slots.
 
     A neighbour on the machine, a garbage collector, another mix: one slot's latency wanders from
@@ -285,7 +316,7 @@ def _wandering(learned: Learned, index: int, nc: Array, nb: Array) -> Array:
     stable wandered in its past is known; a fresh slot is allowed `FRESH` times as much of it.
     """
     paired = nc * nb / np.maximum(nc + nb, 1)
-    return paired * _MINUTE_BUCKETS * FRESH**2 * learned.wander[index]
+    return paired * _MINUTE_BUCKETS * FRESH**2 * wander
 
 
 def _silence(seen: View) -> Array:

@@ -144,3 +144,27 @@ class AccessDeniedError(PermanentError):
     """Slipway's identity lacks a role."""
 
     code = "SW205"
+
+
+class BackupDamagedError(PermanentError):
+    """What lies in the vault is not what was written there."""
+
+    code = "SW220"
+
+
+class BackupKeyError(PermanentError):
+    """The key that is configured does not open the backup."""
+
+    code = "SW221"
+
+
+class BackupMissingError(PermanentError):
+    """There is no such backup set, or it has no such part, or it was never finished."""
+
+    code = "SW222"
+
+
+class RestoreFailedError(PermanentError):
+    """What was restored is not what was backed up. What was there before serves on."""
+
+    code = "SW223"

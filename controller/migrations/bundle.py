@@ -5,6 +5,7 @@ script, Alembic's ``--sql`` output), it is read into this form, and everything a
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -52,8 +53,20 @@ class Bundle:
     migrations: tuple[Migration, ...]
     sha256: str  # of the whole bundle: what a plan and an approval are about
     engine: str = "postgresql"
+    base: str | None = None  # the migration it starts from; None: an empty database
 
     @property
     def head(self) -> str | None:
         """The schema that the release's code needs."""
         return self.migrations[-1].id if self.migrations else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """One migration as the database remembers it."""
+
+    id: str
+    sha256: str | None  # None: not known, as in a history that EF Core or Alembic wrote
+    applied_at: datetime | None
+    statements_done: int  # of the up script, where it stopped half way outside a transaction
+    is_whole: bool = True

@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
+from controller.core.backup_plan import (
+    PartKind as PartKind,  # noqa: PLC0414 - manifests speak of it, what is wanted names it, too
+)
 from controller.core.errors import MalformedError
 from controller.recovery.facts import DatabaseFacts
 from controller.recovery.names import SetId, app_of, check_set_id, is_begun_at, part_path
@@ -20,17 +22,6 @@ from controller.recovery.reading import parsed, read, written
 SCHEMA: Final = 1
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _DAMAGED: Final = "Use another set; `slipway backup list` shows them."
-
-
-class PartKind(StrEnum):
-    """What a part is. The values are stored."""
-
-    DATABASE = "database"  # a dump by pg_dump
-    APPLICATION = "application"  # which image, where it is, whether it was copied
-    CONFIGURATION = "configuration"  # of the site and both its slots
-    SECRETS = "secrets"  # Key Vault's own backup blobs
-    STATE = "state"  # Slipway's table
-    EVIDENCE = "evidence"  # what decisions were made from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

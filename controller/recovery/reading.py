@@ -133,6 +133,7 @@ def _several(kind: Any, value: object, where: str) -> tuple[Any, ...]:
 
 
 def _scalar(kind: Any, value: object, where: str) -> Any:
+    kind = getattr(kind, "__supertype__", kind)  # of a NewType
     if kind is datetime:
         return _moment(value, where)
     if issubclass(kind, Enum):

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from itertools import accumulate
@@ -11,6 +11,7 @@ from typing import Final
 from controller.core.gate import Learned
 from controller.verdict.buckets import BINS_PER_DECADE, Bucket
 from controller.verdict.evariable import Block
+from controller.verdict.histogram import Edges, added, edges_of
 from controller.verdict.question import Pair, Question
 
 QUANTILES: Final = (50, 90, 99)
@@ -115,28 +116,6 @@ def bins(ratio: float) -> int:
     return round(math.log10(ratio) * BINS_PER_DECADE)
 
 
-def edge_of(histogram: Mapping[int, int], percent: float) -> int | None:
-    """Return the bin in which the percentile lies; None for an empty histogram."""
-    total = sum(histogram.values())
-    if not total:
-        return None
-    rank, seen = math.ceil(total * percent / 100), 0
-    for index in sorted(histogram):
-        seen += histogram[index]
-        if seen >= rank:
-            return index
-    raise AssertionError("the counts of a histogram sum to its total")
-
-
-def summed(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    """Return the sum of *histograms*."""
-    total: dict[int, int] = {}
-    for histogram in histograms:
-        for index, count in histogram.items():
-            total[index] = total.get(index, 0) + count
-    return total
-
-
 def is_warm(question: Question, pair: Pair) -> bool:
     """Whether the warm-up was over when what *pair* shows happened.
 
@@ -146,7 +125,7 @@ def is_warm(question: Question, pair: Pair) -> bool:
     return pair.start - pair.lag >= begun + question.gate.warm_up
 
 
-def latency_edges(question: Question) -> tuple[int, int, int] | None:
+def latency_edges(question: Question) -> Edges | None:
     """Return the bins of stable's p50, p90, p99: from its past, else from the warm-up.
 
     The warm-up counts nowhere else, so that thresholds and evidence never share a row.
@@ -154,23 +133,18 @@ def latency_edges(question: Question) -> tuple[int, int, int] | None:
     if question.learned is not None:
         return question.learned.edges
     early = [p.stable.slow_rows for p in question.pairs if p.stable and not is_warm(question, p)]
-    return _edges(summed(early))
+    return _edges(added(early))
 
 
-def probe_edges(question: Question) -> tuple[int, int, int] | None:
+def probe_edges(question: Question) -> Edges | None:
     """Return the bins of p50, p90, p99 of our own requests to stable during the warm-up."""
     early = [
         pair.probes[1].histogram
         for pair in question.pairs
         if pair.probes and not is_warm(question, pair)
     ]
-    return _edges(summed(early))
+    return _edges(added(early))
 
 
-def _edges(histogram: Mapping[int, int]) -> tuple[int, int, int] | None:
-    if sum(histogram.values()) < _LEAST_FOR_EDGES:
-        return None
-    p50, p90, p99 = (edge_of(histogram, percent) for percent in QUANTILES)
-    if p50 is None or p90 is None or p99 is None:
-        return None
-    return p50, p90, p99
+def _edges(histogram: Mapping[int, int]) -> Edges | None:
+    return edges_of(histogram) if sum(histogram.values()) >= _LEAST_FOR_EDGES else None

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 _TINY: Final = 1e-12
 _ROUNDS: Final = 60
-_CLOSE: Final = 1e-10  # h is flat at q*: what is off there counts by its square
+_CLOSE: Final = 1e-8  # the last step of Newton squares it, and h is flat at q*
 
 
 class Block(NamedTuple):

@@ -7,16 +7,9 @@ from typing import Final
 from controller.core.gate import Criticality, Metric
 from controller.verdict.arms import QUANTILES, Seen
 from controller.verdict.buckets import Totals, total
+from controller.verdict.latency import Latency, SlowerThanLimit
 from controller.verdict.question import Pair, Question
-from controller.verdict.signals import (
-    Errors,
-    Latency,
-    Measured,
-    Probes,
-    Process,
-    Silence,
-    SlowerThanLimit,
-)
+from controller.verdict.signals import Errors, Measured, Probes, Process, Silence
 
 _ERRORS: Final = 0.5
 _QUANTILE: Final = 0.09  # each of three

@@ -24,10 +24,12 @@ from controller.verdict.arms import (
 )
 from controller.verdict.buckets import latency_bin
 from controller.verdict.evariable import Block, log_e, log_e_alone
+from controller.verdict.margins import LOOSE_BINS, are_many, past_bound
 from controller.verdict.question import Pair, Question
-from controller.verdict.signals import LOOSE_BINS, are_many, past_bound
 from controller.verdict.wealth import Mean, Rate
 
+# Of the stake, to "like stable" (most builds are) and "halfway to what is just acceptable".
+_SHARES: Final = (0.8, 0.2)
 _NEVER_AT_ONE: Final = 0.999
 _FEW: Final = 1e-5
 
@@ -46,35 +48,51 @@ class Sound:
         sessions = (learned.failing_sessions or 0, learned.sessions or 0) if learned else (0, 0)
         self._sessions = Rate(*sessions)
         self._own = Rate()
-        self._wealth = Mean(2)
+        self._by_rows, self._by_sessions = Mean(_SHARES), Mean(_SHARES)
 
     @property
     def wealth(self) -> float:
-        """E : 1 that it is acceptable."""
-        return self._wealth.wealth
+        """E : 1 that it is acceptable.
+
+        Where sessions are known, by sessions and by requests, half of the stake on each: sessions
+        tell more where one client fails again and again, requests where each client sends many.
+        """
+        learned = self._learned
+        if learned is None or not learned.by_session:
+            return self._by_rows.wealth
+        return (self._by_rows.wealth + self._by_sessions.wealth) / 2
 
     def take(self, seen: Seen, *, counts: bool) -> None:
         """Take the next bucket; before the step it only teaches what to expect."""
         learned, pair = self._learned, seen.pair
-        sessions = failing_sessions(pair, learned)
-        if sessions is not None and learned is not None:
-            block, rate, dispersion = sessions, self._sessions, learned.dispersion_sessions
-        else:
-            block, rate = failures(pair), self._rows
-            dispersion = learned.dispersion_errors if learned else 1.0
-        control = seen.control
+        own = self._of_probes(pair)
+        by_rows = learned.dispersion_errors if learned else 1.0
+        rows, sessions = failures(pair), failing_sessions(pair, learned)
+        if counts:
+            self._by_rows.bet(self._joined(seen, rows, self._rows, by_rows, own))
+        if counts and sessions is not None and learned is not None:
+            by_sessions = learned.dispersion_sessions
+            joined = self._joined(seen, sessions, self._sessions, by_sessions, own)
+            self._by_sessions.bet(joined)
+        elif counts:
+            self._by_sessions.bet(self._joined(seen, rows, self._rows, by_rows, own))
+        if pair.stable is not None:
+            self._rows.take(rows.xb, rows.nb)
+            if sessions is not None:
+                self._sessions.take(sessions.xb, sessions.nb)
+
+    def _joined(
+        self, seen: Seen, block: Block, rate: Rate, dispersion: float, own: list[float]
+    ) -> list[float]:
+        """Return the bets on users, tempered, with those on our own requests."""
         logs = [0.0, 0.0]
-        if control is Control.STABLE and block.nc > 0:
+        if seen.control is Control.STABLE and block.nc > 0:
             logs = self._beside(block, rate.value)
-        elif control in {Control.PAST, Control.PROBES} and block.nc > 0:
+        elif seen.control in {Control.PAST, Control.PROBES} and block.nc > 0:
             expected = min(rate.value, self._bound / 2)
             rates = (expected, math.sqrt(expected * self._bound))
             logs = [log_e_alone(block.nc, block.xc, a, self._bound) for a in rates]
-        own = self._of_probes(pair)
-        if counts:
-            self._wealth.bet([log / dispersion + more for log, more in zip(logs, own, strict=True)])
-        if pair.stable is not None:
-            rate.take(block.xb, block.nb)
+        return [log / dispersion + more for log, more in zip(logs, own, strict=True)]
 
     def _of_probes(self, pair: Pair) -> list[float]:
         if pair.probes is None or not are_many(pair):
@@ -110,7 +128,7 @@ class Quick:
         # How many of stable's requests are slower than T, and than what is just acceptable.
         self._at, self._beyond = Rate(prior=self._tail), Rate(prior=self._tail / 4)
         self._own_at, self._own_beyond = Rate(prior=self._tail), Rate(prior=self._tail / 4)
-        self._wealth = Mean(2)
+        self._wealth = Mean(_SHARES)
 
     @property
     def is_known(self) -> bool:
@@ -168,7 +186,7 @@ class WithinLimit:
         limits = question.limits
         self._edge = latency_bin(limits.latency_ms_max)
         self._bound = 1 - limits.latency_percentile / 100
-        self._wealth = Mean(2)
+        self._wealth = Mean(_SHARES)
 
     @property
     def wealth(self) -> float:

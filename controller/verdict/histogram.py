@@ -24,11 +24,11 @@ def edges_of(histogram: Mapping[int, int]) -> Edges | None:
     """Return the bins of p50, p90 and p99; None when there is nothing."""
     if not sum(histogram.values()):
         return None
-    return _bin_of(histogram, 50), _bin_of(histogram, 90), _bin_of(histogram, 99)
+    return bin_of(histogram, 50), bin_of(histogram, 90), bin_of(histogram, 99)
 
 
-def _bin_of(histogram: Mapping[int, int], percent: float) -> int:
-    """Return the bin in which the nearest-rank quantile lies."""
+def bin_of(histogram: Mapping[int, int], percent: float) -> int:
+    """Return the bin in which the nearest-rank quantile of a histogram that is not empty lies."""
     rank = math.ceil(sum(histogram.values()) * percent / 100)
     seen = 0
     for index in sorted(histogram):

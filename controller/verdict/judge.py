@@ -12,12 +12,13 @@ from typing import Final
 from controller.core.events import Label, Number
 from controller.core.gate import Criticality
 from controller.verdict import platform, surroundings
+from controller.verdict.arms import A_MOMENT, Control, control_of
 from controller.verdict.buckets import Totals, total
 from controller.verdict.course import course_of, signals_of
 from controller.verdict.evidence import Evidence, Weighed
 from controller.verdict.health import Health
 from controller.verdict.memory import Memory
-from controller.verdict.question import Course, Judgement, Pair, Phase, Question
+from controller.verdict.question import Course, Judgement, Pair, Question
 from controller.verdict.sentences import effect_of, lacking, opposed, ratio, told_of, weakness
 
 __all__ = ["JUDGE", "Judgement", "Question", "arm_numbers", "judge"]
@@ -117,13 +118,18 @@ def _blamed(q: Question, evidence: Evidence) -> str | None:
     )
     shown = f"evidence {ratio(evidence.peak)} (takes back at {ratio(evidence.threshold)})"
     told = f"{told_of(q, evidence, leading.name)}; {shown}"
-    loose = " by comparison with its past, a looser claim" if _is_alone(q) else ""
-    return f"{told}{loose}{_contradiction(q, evidence, leading)}"
+    return f"{told}{_looseness(q)}{_contradiction(q, evidence, leading)}"
 
 
-def _is_alone(q: Question) -> bool:
-    last = q.pairs[-1]
-    return q.phase is Phase.BAKE and (last.stable is None or last.stable.rows == 0)
+def _looseness(q: Question) -> str:
+    """Return what stands in for users of the stable build, where it has none."""
+    before = q.pairs[-1 - A_MOMENT : -1]
+    control = control_of(q.pairs[-1], was_probed=any(pair.probes for pair in before))
+    if control is Control.PAST:
+        return " by comparison with its past, a looser claim"
+    if control is Control.STABLE or q.pairs[-1].share < 1:
+        return ""
+    return " beside what the stable build answered us, a looser claim"
 
 
 def _contradiction(q: Question, evidence: Evidence, leading: Weighed) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from controller.core.gate import Direction, LearnedMetric, Metric, MetricKind
-from controller.verdict.arms import Tail, edge_of, summed
+from controller.verdict.arms import Tail
 from controller.verdict.buckets import Counts
 from controller.verdict.dispersion import bounded_by_time
+from controller.verdict.histogram import added, bin_of
 
 _HIGH: Final = 90  # percentile beyond which a value counts as bad
 _LOW: Final = 10
@@ -33,9 +34,10 @@ def learn_metric(metric: Metric, past: Sequence[Counts], *, buckets: int) -> Lea
 
 def _of_values(metric: Metric, past: Sequence[Counts], buckets: int) -> LearnedMetric | None:
     is_high = metric.direction is Direction.HIGHER_IS_WORSE
-    edge = edge_of(summed(each.histogram for each in past), _HIGH if is_high else _LOW)
-    if edge is None:
+    values = added(each.histogram for each in past)
+    if not sum(values.values()):
         return None
+    edge = bin_of(values, _HIGH if is_high else _LOW)
     tails = [Tail(each.histogram) for each in past]
     bad = [t.above(edge) if is_high else t.total - t.above(edge - 1) for t in tails]
     return LearnedMetric(

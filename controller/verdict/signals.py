@@ -1,45 +1,30 @@
 """The signals: what may speak against the new build, each as an e-process over the buckets."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Final, Protocol
 
 from controller.core.gate import Direction, Learned, LearnedMetric, Margin, Metric, MetricKind
-from controller.verdict.arms import (
-    QUANTILES,
-    Control,
-    Seen,
-    Tail,
-    bins,
-    failing_sessions,
-    failures,
-    is_warm,
-    latency_edges,
-    probe_edges,
-)
-from controller.verdict.buckets import latency_bin
-from controller.verdict.confidence import chernoff_upper
+from controller.verdict.arms import Control, Seen, Tail, failing_sessions, failures, is_warm
+from controller.verdict.buckets import Counts
 from controller.verdict.evariable import Block, log_e, log_e_alone
+from controller.verdict.margins import (
+    LEAST_FAILURES,
+    LOOSE,
+    SHAKEN,
+    are_many,
+    is_shaken,
+    past_bound,
+)
 from controller.verdict.question import Pair, Question
-from controller.verdict.wealth import WORSE_SHARES, Rate, Reserve, equal, with_odds, worse_rates
+from controller.verdict.wealth import WORSE_SHARES, Rate, Reserve, equal, worse_rates
 
-# Where there is no concurrent user of stable the claim is looser: with the usual margins ordinary
-# drift over the day would be blamed on the new build.
-LOOSE: Final = Margin(error_ratio=3.0, error_absolute=0.02, latency_ratio=2.0)
-LOOSE_BINS: Final = bins(LOOSE.latency_ratio)
-LEAST_FAILURES: Final = 3
 LEAST_BUCKETS: Final = 2
 MOST_DISPERSION: Final = 30.0
-_BOUND_ALPHA: Final = 0.02 / 8
-_SLOWER: Final = (1.4, 2.5, 8.0)  # odds of being slow, times these
 _UNKNOWN_TRAFFIC: Final = 3.0  # dispersion where nothing was learned
 _FEWER: Final = (0.02, 0.2, 0.5)  # of the least share that traffic must have
-_MANY_PROBES: Final = 10  # per bucket: enough to be counted like users
 _FEW_PROBES: Final = (0.4, 0.97)
 _FEW_PROBES_MARGIN: Final = 0.05
 _PROBE_PRIOR: Final = 0.01
-_FRESH: Final = 3.0  # times as much as stable's may the latency of a fresh slot wander
-_LEARNED_BY: Final = timedelta(minutes=1)  # that wandering; within it, it hardly changes
 
 
 class Process(Protocol):
@@ -53,19 +38,6 @@ class Process(Protocol):
     def take(self, seen: Seen) -> None:
         """Take the next bucket."""
         ...
-
-
-def past_bound(question: Question) -> float:
-    """Return the error rate that no build may exceed where nothing runs beside it."""
-    limit, learned = question.limits.error_rate_max, question.learned
-    if learned is None or not learned.rows:
-        return _inside(limit)
-    usual = chernoff_upper(learned.failed_rows, learned.rows, _BOUND_ALPHA)
-    return _inside(min(limit, LOOSE.error_ratio * usual + LOOSE.error_absolute))
-
-
-def _inside(rate: float) -> float:
-    return min(max(rate, 1e-5), 0.99)
 
 
 class Errors:
@@ -84,6 +56,7 @@ class Errors:
         self._failed = 0.0
         self._buckets = 0
         self._is_plain = False  # one bucket alone was overwhelming
+        self._shaken = 1.0
 
     @property
     def evidence(self) -> float:
@@ -99,15 +72,19 @@ class Errors:
         if users or own:
             nothing = [0.0] * len(WORSE_SHARES)
             both = list(zip(users or nothing, own or nothing, strict=True))
-            joined = [user / dispersion + probe for user, probe in both]
+            joined = [(user / dispersion + probe) / self._shaken for user, probe in both]
             self._wealth.bet(joined)
             bad = pair.probes[0].bad if own and pair.probes is not None else 0
             # As clumped as learned or thirty times: whichever is worse is what counts alone.
             self._note((block.xc if users else 0) + bad, [log * dispersion for log in joined])
+        own_rate, asked = self._probes.value, pair.probes[1] if pair.probes else Counts()
+        in_trouble = is_shaken(block.xb, block.nb, rate.value)
+        in_trouble = in_trouble or is_shaken(asked.bad, asked.total, own_rate)
+        self._shaken = SHAKEN if in_trouble else 1.0
         if pair.stable is not None:
             rate.take(block.xb, block.nb)
         if pair.probes is not None:
-            self._probes.take(pair.probes[1].bad, pair.probes[1].total)
+            self._probes.take(asked.bad, asked.total)
 
     def _of_users(self, seen: Seen, block: Block, b: float) -> list[float]:
         if block.nc <= 0:
@@ -154,117 +131,6 @@ class Errors:
             alone = Reserve(WORSE_SHARES)
             alone.bet(logs, MOST_DISPERSION)
             self._is_plain = alone.wealth >= self._needed
-
-
-class Latency:
-    """Requests slower than a quantile of stable's own."""
-
-    def __init__(self, question: Question, index: int) -> None:
-        learned, edges, own = question.learned, latency_edges(question), probe_edges(question)
-        self._question = question
-        self._edge = edges[index] if edges else None
-        self._own_edge = own[index] if own else None
-        self._slack = bins(question.gate.tolerance.latency_ratio)
-        tail = 1 - QUANTILES[index] / 100
-        self._bound = tail
-        if learned is not None and learned.rows:
-            self._bound = chernoff_upper(round(tail * learned.rows), learned.rows, _BOUND_ALPHA)
-        self._dispersion = learned.dispersion_latency[index] if learned else 1.0
-        self._wander = _FRESH**2 * (learned.wander[index] if learned else 0.0)
-        self._wander *= max(_LEARNED_BY / question.bucket, 1.0)
-        self._rate, self._own_rate = Rate(prior=tail), Rate(prior=tail)
-        self._wealth = Reserve(equal(len(_SLOWER)))
-
-    @property
-    def evidence(self) -> float:
-        """E : 1 against the new build."""
-        return self._wealth.wealth
-
-    def take(self, seen: Seen) -> None:
-        """See `Process`."""
-        users = self._of_users(seen)
-        own = self._of_probes(seen)
-        if is_warm(self._question, seen.pair) and (users or own):
-            nothing = [0.0] * len(_SLOWER)
-            both = zip(users or nothing, own or nothing, strict=True)
-            self._wealth.bet([user + probe for user, probe in both])
-
-    def _of_users(self, seen: Seen) -> list[float]:
-        if self._edge is None:
-            return []
-        own, beside = seen.canary_slow, seen.stable_slow
-        if seen.control is Control.STABLE:
-            slow = own.above(self._edge + self._slack)
-            block = Block(own.total, slow, beside.total, beside.above(self._edge))
-            logs = self._tempered(block, self._rate.value, self._dispersion)
-            self._rate.take(block.xb, block.nb)
-            return logs
-        slow = own.above(self._edge + LOOSE_BINS)
-        if seen.control is Control.PROBES:
-            return self._beside_probes(seen, own.total, slow)
-        if seen.control is Control.PAST and self._question.learned is not None:
-            bound = _inside(self._bound)
-            rates = [with_odds(bound, odds) for odds in _SLOWER]
-            return [log_e_alone(own.total, slow, a, bound) / self._dispersion for a in rates]
-        return []
-
-    def _beside_probes(self, seen: Seen, total: int, slow: int) -> list[float]:
-        """Compare users with our requests to stable: each with what was usual of its kind."""
-        if self._own_edge is None or seen.probes_slow is None:
-            return []
-        stable = seen.probes_slow[1]
-        block = Block(total, slow, stable.total, stable.above(self._own_edge))
-        return self._tempered(block, self._own_rate.value, self._dispersion)
-
-    def _tempered(self, block: Block, b: float, dispersion: float) -> list[float]:
-        """Return the bets, tempered by how much of a difference is two slots being two slots.
-
-        A neighbour on the machine, a garbage collector, another mix: the more requests there are,
-        the more of the difference between two slots is that.
-        """
-        paired = block.nc * block.nb / max(block.nc + block.nb, 1)
-        phi = dispersion + paired * self._wander
-        return [log_e(block, with_odds(b, odds), b) / phi for odds in _SLOWER]
-
-    def _of_probes(self, seen: Seen) -> list[float]:
-        """Return the bets on our own requests: of their own, as their mix is another one."""
-        if self._own_edge is None or seen.probes_slow is None or not are_many(seen.pair):
-            return []
-        canary, stable = seen.probes_slow
-        slow = canary.above(self._own_edge + self._slack)
-        block = Block(canary.total, slow, stable.total, stable.above(self._own_edge))
-        b = self._own_rate.value
-        self._own_rate.take(block.xb, block.nb)
-        return self._tempered(block, b, 1.0)
-
-
-class SlowerThanLimit:
-    """Requests slower than the absolute limit, where nothing runs beside the new build."""
-
-    def __init__(self, question: Question) -> None:
-        limits = question.limits
-        self._question = question
-        self._edge = latency_bin(limits.latency_ms_max)
-        self._bound = 1 - limits.latency_percentile / 100
-        self._dispersion = max(question.learned.dispersion_latency) if question.learned else 1.0
-        self._wealth = Reserve(WORSE_SHARES)
-
-    @property
-    def evidence(self) -> float:
-        """E : 1 against the new build."""
-        return self._wealth.wealth
-
-    def take(self, seen: Seen) -> None:
-        """See `Process`."""
-        if seen.control is not Control.PAST:
-            return
-        if not is_warm(self._question, seen.pair):
-            return
-        total, slow = seen.canary_slow.total, seen.canary_slow.above(self._edge)
-        if total:
-            rates = worse_rates(self._bound)
-            logs = [log_e_alone(total, slow, a, self._bound) for a in rates]
-            self._wealth.bet(logs, self._dispersion)
 
 
 class Silence:
@@ -391,11 +257,6 @@ def metric_block(metric: Metric, edge: int | None, pair: Pair) -> Block | None:
 def _learned_metric(question: Question, name: str) -> LearnedMetric | None:
     past = question.learned.metrics if question.learned else ()
     return next((metric for metric in past if metric.name == name), None)
-
-
-def are_many(pair: Pair) -> bool:
-    """Whether there are requests of our own enough to count like users."""
-    return pair.probes is not None and min(p.total for p in pair.probes) >= _MANY_PROBES
 
 
 def _rate(

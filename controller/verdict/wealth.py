@@ -54,17 +54,20 @@ class Reserve:
 
 
 class Mean:
-    """Wealth of bets that all stand from the first bucket on, each with the same share."""
+    """Wealth of bets that all stand from the first bucket on, each with its share of the stake."""
 
-    __slots__ = ("_logs",)
+    __slots__ = ("_logs", "_shares")
 
-    def __init__(self, alternatives: int) -> None:
-        self._logs = [0.0] * alternatives
+    def __init__(self, shares: Sequence[float]) -> None:
+        """Take what share of the stake goes to which alternative; they sum to 1."""
+        self._logs = [0.0] * len(shares)
+        self._shares = shares
 
     @property
     def wealth(self) -> float:
         """E : 1 against the hypothesis."""
-        return min(sum(_exp(log) for log in self._logs) / len(self._logs), _MOST)
+        both = zip(self._shares, self._logs, strict=True)
+        return min(sum(share * _exp(log) for share, log in both), _MOST)
 
     def bet(self, logs: Sequence[float], dispersion: float = 1.0) -> None:
         """Take one bucket, as `Reserve.bet`."""

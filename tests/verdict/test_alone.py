@@ -44,6 +44,7 @@ def test_a_build_that_breaks_is_blamed_where_stable_answers_us(
     verdict = judge(question(pairs=[*GOOD, *broken], **BAKE))
 
     assert verdict.label is Label.REGRESSED, verdict.reason
+    assert "beside what the stable build answered us, a looser claim" in verdict.reason
 
 
 @pytest.mark.parametrize("slow", [0, 600, 1500])

@@ -86,7 +86,7 @@ def test_a_reserve_finds_what_begins_late_nearly_as_fast() -> None:
 
 
 def test_wealth_is_capped_and_never_overflows() -> None:
-    for wealth in (Reserve(equal(2)), Mean(2)):
+    for wealth in (Reserve(equal(2)), Mean(equal(2))):
         for _ in range(50):
             wealth.bet([1e9, -1e9])
         assert math.isfinite(wealth.wealth)

@@ -1,0 +1,139 @@
+"""What backups are made with, and what is asked of them."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from controller.core.backup_plan import PartKind
+from controller.ports import Clock, Registry, StateStore, TargetPlatform
+from controller.ports_data import (
+    BackupSubjects,
+    DatabaseServer,
+    Dumper,
+    PartExporter,
+    SiteExporter,
+    Vault,
+)
+from controller.recovery.names import SetId
+from controller.recovery.retention import Retention
+
+DATABASE: Final = "database"  # name of the part with the dump
+DATABASE_FACTS: Final = "database-facts"  # of the part with what it has to equal
+
+Tell = Callable[[str], Awaitable[None]]
+
+
+async def tell_nobody(_: str) -> None:
+    """Where nobody watches."""
+
+
+def mark_of(job: str) -> str:
+    """Return what names everything that *job* makes: whoever does it again finds it."""
+    return hashlib.sha256(job.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupMeans:
+    """The ports behind backups. What is None is left out of the sets."""
+
+    vault: Vault
+    subjects: BackupSubjects
+    clock: Clock
+    version: str  # of Slipway
+    dumper: Dumper | None = None
+    server: DatabaseServer | None = None
+    registry: Registry | None = None
+    store: StateStore | None = None
+    platform: TargetPlatform | None = None
+    sites: SiteExporter | None = None
+    # By the name of their part: Slipway's rows, what its evidence is, secrets of a Key Vault.
+    exporters: tuple[tuple[PartKind, PartExporter], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRequest:
+    """Somebody wants a set. The same job twice is one set."""
+
+    app: str
+    job: str
+    why: str
+    by: str
+    at: datetime  # when it was asked for; a repeat says the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreRequest:
+    """Somebody wants a set back. The same job twice restores once."""
+
+    set_id: SetId
+    job: str
+    by: str
+    at: datetime
+    target: str | None = None  # database on the app's server; None: the app's own
+    confirm: str = ""  # has to be the target's name
+    parts: tuple[PartKind, ...] = (PartKind.DATABASE,)
+    across_heads: bool = False  # the schema may become another one than the code knows
+    without_safety: bool = False  # what is there is not worth a backup, or cannot be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlan:
+    """What a restore would do."""
+
+    set_id: SetId
+    app: str
+    target: str
+    data_at: datetime  # what came after is lost
+    dump_bytes: int
+    tables: int
+    rows: int
+    overwrites: bool  # a database of this name is there
+    size_now: int  # of that, in bytes
+    head_then: str | None
+    head_now: str | None
+    is_done: bool = False  # this job restored it already
+    notes: tuple[str, ...] = ()
+
+    @property
+    def crosses_heads(self) -> bool:
+        """Tell whether the schema will be another one."""
+        return self.overwrites and self.head_then != self.head_now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport:
+    """What came of a restore."""
+
+    set_id: SetId
+    target: str
+    restored_at: datetime
+    seconds: float
+    tables: int
+    rows: int
+    kept_as: str | None = None  # what the database that was there is called now
+    safety_set: SetId | None = None  # backup of it
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillRequest:
+    """Somebody wants to know whether the newest set can be restored."""
+
+    app: str
+    job: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was decided, and what came of it."""
+
+    retention: Retention
+    applied: bool
+    removed: tuple[SetId, ...] = ()
+    refused: tuple[tuple[SetId, str], ...] = ()  # why the vault keeps it
+
+
+FORGOTTEN: Final = timedelta(hours=24)  # a scratch database that old was left by a killed drill
