@@ -12,6 +12,7 @@ from controller.core.model import State
 from controller.core.plan import AppSpec
 from controller.migrations.bundle import Kind
 from controller.runtime.messages import OrderBody, RollbackBody
+from controller.web.views import rollout_view
 from tests.runtime.kit import (
     SECOND,
     SHOP,
@@ -73,6 +74,8 @@ async def test_migrations_run_behind_a_restore_point_before_anything_is_staged()
     assert rollout.data is not None
     assert rollout.data.restore_point == f"point-of-{rollout.id}"
     assert set(house.database.asked_by) == {rollout.id}
+    shown = rollout_view(rollout)["data"]
+    assert (shown["pending"], shown["applied"]) == (["0001_add", "0002_fill"], True)
     assert (await house.state()).releases[0].schema_head == "0002_fill"
 
 
