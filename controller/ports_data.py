@@ -12,7 +12,7 @@ from controller.core.plan import AppSpec, Target
 from controller.migrations.bundle import (
     Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
-from controller.migrations.bundle import Kind
+from controller.migrations.bundle import BundleFormat, Kind, Migration
 from controller.recovery.facts import (
     DatabaseFacts as DatabaseFacts,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
@@ -48,6 +48,112 @@ class Timed:
     text: str
     seconds: float
     rows: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationOrder:
+    """Whose migrations run, and who said so: the history keeps it."""
+
+    bundle: str  # its hash
+    format: BundleFormat
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """One migration that ran, up or down."""
+
+    migration: str
+    statements: tuple[Timed, ...]  # those of this time: a resumed one has fewer
+    seconds: float
+    tries: int = 1  # more where a lock was not to be had at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotTried:
+    """A statement that a rehearsal cannot run."""
+
+    migration: str
+    text: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockWait:
+    """A statement that waited for a lock."""
+
+    migration: str
+    text: str
+    lock: str  # "AccessExclusiveLock on public.orders"
+    blocked_by: tuple[str, ...]  # who held it, in words
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What came of running migrations without keeping what they did."""
+
+    ran: tuple[Ran, ...]
+    not_tried: tuple[NotTried, ...] = ()
+    waits: tuple[LockWait, ...] = ()
+    failure: str | None = None  # why it stopped; None: all that can be tried ran
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether nothing failed."""
+        return self.failure is None
+
+
+class Database(Protocol):
+    """The database of an app: changed by migrations, and looked at."""
+
+    async def history(self) -> tuple[Applied, ...]:
+        """Return what is applied, oldest first; with what stopped half way.
+
+        Of Alembic's revisions the current one is there, and those before it that we applied.
+
+        Raises:
+            TransientError, AccessDeniedError, PermanentError: as all methods do.
+        """
+        ...
+
+    async def rehearse(self, migrations: Sequence[Migration], *, by: str) -> Rehearsal:
+        """Run all that a transaction can hold in one, and roll it back.
+
+        What it locks stays locked until then. Sequences that it moved stay ahead: PostgreSQL
+        never takes a value back. Nothing else is left.
+
+        Raises:
+            TransientError: a lock was not to be had, or it took too long.
+        """
+        ...
+
+    async def apply(
+        self, migrations: Sequence[Migration], order: MigrationOrder
+    ) -> tuple[Ran, ...]:
+        """Apply those of *migrations* that are not, in order; one that stopped half way goes on.
+
+        Only one applies at a time. A migration that may run in a transaction is applied with its
+        row in the history, or not at all; of another one, all up to some statement.
+
+        Raises:
+            TransientError: a lock was not to be had, or the connection was lost: ask again.
+            BusyError: somebody else migrates; the message says who.
+            PermanentError: a statement failed; the message says which and why.
+        """
+        ...
+
+    async def undo(self, migrations: Sequence[Migration], order: MigrationOrder) -> tuple[Ran, ...]:
+        """Run the down scripts of those of *migrations* that are applied, newest first.
+
+        Raises:
+            PermanentError: one of them has none (nothing was changed), or as `apply`.
+        """
+        ...
+
+    async def facts(self) -> DatabaseFacts:
+        """Return what a restored database has to equal, as of one snapshot."""
+        ...
 
 
 # --- Backup sets: encryption -------------------------------------------------------------------

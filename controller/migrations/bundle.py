@@ -70,3 +70,4 @@ class Applied:
     applied_at: datetime | None
     statements_done: int  # of the up script, where it stopped half way outside a transaction
     is_whole: bool = True
+    statements_undone: int = 0  # of the down script, where that stopped half way

@@ -143,8 +143,15 @@ def name_of(relation: Node) -> str:
 
 def dotted(parts: Any) -> str:
     """Return the name that a list of String nodes spells, without "public."."""
-    names = [part.sval for part in parts]
+    names = [_word(part) for part in parts]
     return ".".join(names[1:] if len(names) > 1 and names[0] == "public" else names)
+
+
+def _word(part: Node) -> str:
+    """Return a name; casts and such are named by types."""
+    if type(part).__name__ == "TypeName":
+        return dotted(part.names)
+    return str(getattr(part, "sval", part))
 
 
 def walk(node: Any) -> Iterator[Node]:

@@ -57,8 +57,10 @@ def _alter_index(node: Node, notes: Notes, name: str) -> None:
     known = notes.catalog.indexes.get(name)
     if known is None or not known.is_new:
         steps = {command.subtype.name for command in node.cmds}
-        weak = steps <= {*_WEAK, "AT_SetStatistics"}
+        weak = steps <= {*_WEAK, "AT_AttachPartition"}
         notes.lock(name, LockMode.SHARE_UPDATE_EXCLUSIVE if weak else _STRONG)
+        if "AT_SetTableSpace" in steps:
+            notes.remark("SWM208", f"The index {name} is copied while nobody can use it.")
 
 
 def _alter_composite(node: Node, notes: Notes, name: str) -> None:

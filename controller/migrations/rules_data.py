@@ -51,7 +51,7 @@ def _change(node: Node, notes: Notes) -> None:
 
 def _limits(where: Node | None) -> bool:
     """Tell whether a WHERE clause asks anything of a row."""
-    return any(type(part).__name__ == "ColumnRef" for part in walk(where))
+    return any(type(part).__name__ in {"ColumnRef", "CurrentOfExpr"} for part in walk(where))
 
 
 def _copies(insert: Node) -> bool:

@@ -78,13 +78,7 @@ def drop(node: Node, notes: Notes) -> None:
 
 
 def _drop_named(kind: str, name: str, notes: Notes) -> None:
-    if kind in _RELATIONS:
-        notes.lock(name, _STRONG)
-    if kind == "OBJECT_TABLE":
-        known = notes.catalog.tables.get(name)
-        for constraint in known.constraints.values() if known else ():
-            if constraint.references:
-                notes.lock(constraint.references, _STRONG)
+    _lock_dropped(kind, name, notes)
     if notes.catalog.is_new(name):
         return
     what = kind.removeprefix("OBJECT_").lower().replace("matview", "materialized view")
@@ -95,6 +89,21 @@ def _drop_named(kind: str, name: str, notes: Notes) -> None:
         notes.breaks("SWM110", says, kind=Kind.IRREVERSIBLE)
     else:
         notes.breaks("SWM105" if kind in _TYPES else "SWM110", says)
+
+
+def _lock_dropped(kind: str, name: str, notes: Notes) -> None:
+    """Note what is locked: the thing itself, what its keys refer to, what a schema holds."""
+    tables = notes.catalog.tables
+    if kind in _RELATIONS:
+        notes.lock(name, _STRONG)
+    if kind == "OBJECT_TABLE" and name in tables:
+        for constraint in tables[name].constraints.values():
+            if constraint.references:
+                notes.lock(constraint.references, _STRONG)
+    if kind == "OBJECT_SCHEMA":
+        for table in tables:
+            if table.startswith(f"{name}."):
+                notes.lock(table, _STRONG)
 
 
 def _drop_index(node: Node, item: Any, notes: Notes) -> None:
@@ -195,6 +204,7 @@ def create_as(node: Node, notes: Notes) -> None:
 def reads(query: Node, notes: Notes) -> None:
     """Note the tables that a query reads."""
     own = {n.ctename for n in walk(query) if type(n).__name__ == "CommonTableExpr"}
+    own |= {n.rel.relname for n in walk(query) if type(n).__name__ == "IntoClause"}
     for part in walk(query):
         if type(part).__name__ == "RangeVar" and part.relname not in own:
             notes.lock(name_of(part), LockMode.ACCESS_SHARE)
@@ -264,6 +274,14 @@ def replace_function(node: Node, notes: Notes) -> None:
         notes.remark("SWM115", f"The function {name} may do something else for the old build.")
 
 
+def alter_function(node: Node, notes: Notes) -> None:
+    """Judge ALTER FUNCTION and of text search: the old build gets another behaviour."""
+    named = getattr(node, "func", None) or getattr(node, "cfgname", None)
+    name = _spelt(named)
+    if not notes.catalog.is_new(name):
+        notes.remark("SWM115", f"{name} may do something else for the old build.")
+
+
 def extension(node: Node, notes: Notes) -> None:
     """Judge CREATE and ALTER EXTENSION."""
     notes.remark("SWM507", f"The extension {node.extname} has to be allowed on the server.")
@@ -329,6 +347,10 @@ JUDGES: Final[dict[str, Callable[[Node, Notes], None]]] = {
     "CreateExtensionStmt": extension,
     "AlterExtensionStmt": extension,
     "AlterOwnerStmt": owner,
+    "AlterFunctionStmt": alter_function,
+    "AlterTSConfigurationStmt": alter_function,
+    "AlterStatsStmt": harmless,
+    "AlterTypeStmt": harmless,
     "GrantStmt": grant,
     "AlterDefaultPrivilegesStmt": default_rights,
     "CreateSchemaStmt": harmless,

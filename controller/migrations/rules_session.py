@@ -47,13 +47,15 @@ _KNOWN_FUNCTIONS: Final = {
 def set_variable(node: Node, notes: Notes) -> None:
     """Judge SET: some of it undoes what Slipway sets, or outlives the migration."""
     name = (node.name or "").lower()
+    if node.kind.name == "VAR_SET_MULTI":
+        return  # SET TRANSACTION
     if name in _TIMEOUTS:
         notes.remark("SWM502", f"{name} is set; Slipway's own no longer holds.")
     elif name == "search_path":
         _search_path(notes)
     elif name in _ROLES or node.kind.name == "VAR_RESET_ALL":
         notes.remark("SWM509", f"The session's {name or 'settings'} are changed.")
-    elif not node.is_local and name != "transaction_isolation":
+    elif not node.is_local:
         notes.remark("SWM502", f"{name} stays set for all later statements; SET LOCAL does not.")
 
 

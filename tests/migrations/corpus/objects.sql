@@ -1,6 +1,6 @@
 -- expand | - | -
 CREATE SCHEMA shop;
--- irreversible | - | SWM110
+-- irreversible | audit.log ACCESS EXCLUSIVE | SWM110
 DROP SCHEMA audit CASCADE;
 -- expand | - | -
 CREATE TYPE colour AS ENUM ('red', 'green');
