@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from controller.activities import fitness, learning, references, telemetry_check
+from controller.activities import data_plan, fitness, learning, references, telemetry_check
 from controller.activities.proof import short
 from controller.activities.replies import answering
+from controller.core.data import DataPlan
 from controller.core.effects import Preflight
 from controller.core.errors import (
     BusyError,
@@ -28,6 +29,7 @@ from controller.ports import (
     TargetPlatform,
     Telemetry,
 )
+from controller.ports_data import Migrations
 
 T = TypeVar("T")
 
@@ -60,9 +62,11 @@ async def perform(
     registry: Registry,
     telemetry: Telemetry,
     clock: Clock,
+    *,
+    migrations: Migrations | None = None,
 ) -> Reply:
     """Look at everything the rollout will depend on and name the slots."""
-    work = _Examination(effect, platform, swapper, registry, telemetry, clock)
+    work = _Examination(effect, platform, swapper, registry, telemetry, clock, migrations)
     return await answering(effect, clock, work.run())
 
 
@@ -74,6 +78,7 @@ class _Examination:
     registry: Registry
     telemetry: Telemetry
     clock: Clock
+    migrations: Migrations | None = None
     found: _Findings = field(default_factory=_Findings)
 
     async def run(self) -> Reply:
@@ -94,6 +99,7 @@ class _Examination:
             await self.found.ask(self._fit_for_swap(view, idle))
         if not self.effect.is_way_back:
             await self.found.ask(self._find_image())
+        data = await self._examine_data()
         stable_image = await self._pinned(stable)
         learned = None
         if not self.effect.is_way_back:
@@ -112,6 +118,7 @@ class _Examination:
             stable_release=stable.telemetry_release,
             warnings=tuple(self.found.warnings),
             learned=learned,
+            data=data,
         )
 
     def _heed_alerts(self) -> None:
@@ -123,6 +130,15 @@ class _Examination:
             f"{alert[:1].upper()}{alert[1:]} fires. Wait until it is resolved, then retry."
             for alert in self.effect.firing
         )
+
+    async def _examine_data(self) -> DataPlan | None:
+        """Look what the release's migrations would do. A way back carries none."""
+        findings = await self.found.ask(data_plan.examine(self.effect, self.migrations))
+        if findings is None:
+            return None
+        self.found.reasons.extend(findings.reasons)
+        self.found.warnings.extend(findings.warnings)
+        return findings.plan
 
     def _object(self, objections: Sequence[str]) -> None:
         """Hold against a new build what must not keep anybody from going back."""

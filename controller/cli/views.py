@@ -86,6 +86,19 @@ def _swap(rollout: Json) -> str:
     return f"{where}: {swap.get('stage')}, {swap.get('tries')} sent" if swap else ""
 
 
+def _data(rollout: Json) -> str:
+    data = part(rollout, "data")
+    names = ", ".join(texts(data, "pending"))
+    done = [
+        word
+        for word, key in (("applied", "applied"), ("taken back", "reverted"))
+        if data.get(key) is True
+    ]
+    how_far = done[-1] if done else "begun" if data.get("begun") is True else "pending"
+    saved = f"; restore point {data.get('restore_point')}" if data.get("restore_point") else ""
+    return f"{how_far}: {names}{saved}" if names else ""
+
+
 def rollout_page(rollout: Json, printer: Printer) -> None:
     """Print one rollout with its figures and its history."""
     printer.fields(
@@ -101,6 +114,7 @@ def rollout_page(rollout: Json, printer: Printer) -> None:
                 + (["swap"] if rollout.get("strategy") == "swap" else [])
             ),
             "Swap": _swap(rollout),
+            "Data": _data(rollout),
             "Slots": f"{rollout.get('active') or '?'} serves, {rollout.get('idle') or '?'} is new",
             "Created": moment(rollout.get("created_at")),
             "Deadline": moment(rollout.get("deadline")),

@@ -13,6 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from controller.config.analysis import AnalysisSection
+from controller.config.database import DatabaseSection
 from controller.config.durations import format_duration, parse_duration
 from controller.config.explain import at_key, at_value
 from controller.config.fields import HEADER_NAME
@@ -26,7 +27,7 @@ from controller.config.gate import (
 from controller.config.located import Located
 from controller.config.problems import Problem
 from controller.config.strategy import FreezeSection, StepSection
-from controller.core import plan
+from controller.core import data, plan
 from controller.core.freezes import never_ends
 from controller.core.telemetry import IdentifyBy
 
@@ -202,6 +203,40 @@ def limited_platform_metrics(app: Located) -> Iterator[Problem]:
         )
 
 
+def findable_bundles(app: Located) -> Iterator[Problem]:
+    """A container is named where bundles are in one, and only there."""
+    bundles = app.get("database", "bundles")
+    if bundles is None or not isinstance(bundles.plain(), dict):
+        return
+    path = ("database", "bundles")
+    is_blob = _says(app, *path, "source") == data.BundleSource.BLOB
+    if is_blob and bundles.get("url") is None:
+        yield at_value(app, path, "names no container", "Give its url.")
+    for name in ("url", "prefix"):
+        if not is_blob and bundles.get(name) is not None:
+            what = "has no meaning where bundles are attached to the image"
+            yield at_key(app, (*path, name), what, "Remove it, or set source to blob.")
+
+
+def locks_given_up_in_time(app: Located) -> Iterator[Problem]:
+    """Waiting for a lock is part of the statement's time."""
+    database = app.get("database")
+    if database is None:
+        return
+    lock = _duration_in(database, "lock_timeout", _default(DatabaseSection, "lock_timeout"))
+    whole = _duration_in(
+        database, "statement_timeout", _default(DatabaseSection, "statement_timeout")
+    )
+    if lock is not None and whole is not None and lock >= whole:
+        name = "lock_timeout" if database.get("lock_timeout") else "statement_timeout"
+        yield at_value(
+            app,
+            ("database", name),
+            f"lock_timeout ({format_duration(lock)}) is not shorter than statement_timeout "
+            f"({format_duration(whole)})",
+        )
+
+
 _METRICS: Final = ("analysis", "judge", "metrics")
 _SIGNALS: Final = frozenset(
     {"errors", "latency_p50", "latency_p90", "latency_p99", "silence", "probes"}
@@ -279,6 +314,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     patient_with_provider,
     builds_told_apart,
     limited_platform_metrics,
+    findable_bundles,
+    locks_given_up_in_time,
     distinct_metrics,
     askable_metrics,
     acceptance_beyond_tolerance,
@@ -309,6 +346,8 @@ def _duration_in(section: Located, key: str, default: timedelta) -> timedelta | 
         return None
 
 
-def _default(section: type[StepSection | AnalysisSection], name: str) -> timedelta:
+def _default(
+    section: type[StepSection | AnalysisSection | DatabaseSection], name: str
+) -> timedelta:
     value = section.model_fields[name].default
     return value if isinstance(value, timedelta) else timedelta()

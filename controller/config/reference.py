@@ -58,6 +58,8 @@ _TAIL: Final = """
 - The metrics of `analysis.judge` have names of their own, one query each, and together at most half
   of `alpha`; `direction` goes with `kind: histogram` alone, which `dependencies` and `exceptions`
   do not have.
+- `database.bundles.url` and `prefix` go with `source: blob` alone, which needs the first;
+  `database.lock_timeout` is shorter than `database.statement_timeout`.
 - `analysis.judge.acceptance` is nowhere less than `analysis.judge.tolerance`.
 """
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from controller.config.alerts import AlertsSection
 from controller.config.analysis import AnalysisSection
+from controller.config.database import DatabaseSection
 from controller.config.fields import (
     Duration,
     Guid,
@@ -95,6 +96,19 @@ class DeadlinesSection(Section):
     preflight: Duration = Field(
         default=_DEADLINES.preflight, ge=_SECOND, le=_DAY, description="Then: rejected."
     )
+    backup: Duration = Field(
+        default=_DEADLINES.backup,
+        ge=_SECOND,
+        le=_DAY,
+        description="The restore point before a migration. Then: rejected.",
+    )
+    migrating: Duration = Field(
+        default=_DEADLINES.migrating,
+        ge=_SECOND,
+        le=_DAY,
+        description="The migrations of a release. Then: rolled back. Also the down scripts; "
+        "then a human is paged, and the schema stays.",
+    )
     staging: Duration = Field(
         default=_DEADLINES.staging,
         ge=_SECOND,
@@ -138,6 +152,8 @@ class DeadlinesSection(Section):
         """Return the core's form."""
         return plan.Deadlines(
             preflight=self.preflight,
+            backup=self.backup,
+            migrating=self.migrating,
             staging=self.staging,
             warming=self.warming,
             shifting=self.shifting,
@@ -162,6 +178,9 @@ class AppSection(Section):
     alerts: AlertsSection = Field(
         default=AlertsSection(), description="Which alerts of Azure Monitor end a rollout."
     )
+    database: DatabaseSection | None = Field(
+        default=None, description="The database that its builds share, and its migrations."
+    )
     deadlines: DeadlinesSection = Field(
         default=DeadlinesSection(), description="Time limits of the states."
     )
@@ -176,5 +195,6 @@ class AppSection(Section):
             health=self.health.to_core(),
             analysis=self.analysis.to_core(),
             alerts=self.alerts.to_core(),
+            database=self.database.to_core() if self.database else None,
             deadlines=self.deadlines.to_core(),
         )

@@ -3,17 +3,22 @@
 from datetime import timedelta
 from typing import Final
 
+from controller.core.data import DatabaseSpec, DataStep
 from controller.core.effects import (
+    BackupDatabase,
     CheckReady,
     Effect,
     EffectKey,
+    Migrate,
     Preflight,
     Restore,
+    RevertData,
     Route,
     Stage,
     Watch,
 )
 from controller.core.events import Event
+from controller.core.migrating import is_undoing, touched_no_slot
 from controller.core.model import Kind, Rollout, State, SwapStage
 from controller.core.plan import (
     ALL,
@@ -62,6 +67,58 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         tag=r.image.tag,
         override=r.override,
         probe_operations=probe_operations(r),
+        database=None if r.kind is Kind.ROLLBACK else r.spec.database,
+        stranding=r.stranding,
+    )
+
+
+def _data(r: Rollout) -> tuple[DatabaseSpec, DataStep]:
+    if r.spec.database is None or r.data is None:
+        raise AssertionError("only an app with a database, and a plan for it, gets that far")
+    return r.spec.database, r.data
+
+
+def ask_backup(r: Rollout, _: object) -> Effect:
+    """Ask for a way back before anything runs."""
+    database, data = _data(r)
+    return BackupDatabase(
+        key=_key(r, "backup_database"),
+        app=r.app,
+        rollout=r.id,
+        database=database,
+        release=r.image.digest,
+        head=data.plan.head_before,
+        since=r.entered_at,
+    )
+
+
+def ask_migrate(r: Rollout, _: object) -> Effect:
+    """Ask for the schema that the new build needs."""
+    database, data = _data(r)
+    return Migrate(
+        key=_key(r, "migrate"),
+        app=r.app,
+        rollout=r.id,
+        database=database,
+        image=r.image.reference,
+        tag=r.image.tag,
+        bundle=data.plan.bundle,
+        migrations=data.plan.pending,
+    )
+
+
+def ask_revert(r: Rollout, _: object) -> Effect:
+    """Ask for the schema that was there before."""
+    database, data = _data(r)
+    return RevertData(
+        key=_key(r, "revert_data"),
+        app=r.app,
+        rollout=r.id,
+        database=database,
+        image=r.image.reference,
+        tag=r.image.tag,
+        bundle=data.plan.bundle,
+        migrations=data.plan.pending,
     )
 
 
@@ -239,7 +296,12 @@ def ask_hold(r: Rollout, event: object) -> Effect:
 
 
 def ask_restore(r: Rollout, event: Event) -> Effect:
-    """Ask that stable serves everyone, after the swap back where one was sent."""
+    """Ask that stable serves everyone, after the swap back where one was sent.
+
+    Where the release took something away from it, what it needs comes back first.
+    """
+    if is_undoing(r):
+        return ask_revert(r, event)
     if is_swapping(r):
         return ask_swap(r, event)
     return Restore(
@@ -248,7 +310,7 @@ def ask_restore(r: Rollout, event: Event) -> Effect:
         stable=_slot(r.active),
         stable_image=r.stable_image,
         stable_release=r.stable_release,
-        bad=r.idle,
+        bad=None if touched_no_slot(r) else r.idle,
         bad_release=r.image.digest,
         health=r.spec.health,
         is_swap=is_swap(r),

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from controller.core.machine import TABLE, Row
+from controller.core.machine import TABLE
 from controller.core.model import ENDS, State
+from controller.core.row import Row
 
 
 def mermaid() -> str:

@@ -5,9 +5,10 @@ change. The key is ``<rollout>/<turn>/<name>``; a reply carries it back.
 """
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, NewType
 
+from controller.core.data import DatabaseSpec
 from controller.core.plan import Analysis, AppId, Health, Identity, Routing, SlotName, Target
 from controller.core.telemetry import Mark
 
@@ -36,7 +37,53 @@ class Preflight:
     readiness_path: str | None = None  # what proves readiness, to compare the platform's own with
     warming: timedelta | None = None  # how long a build may take to become ready
     probe_operations: tuple[str, ...] = ()  # our own requests, left out of what is learned
+    database: DatabaseSpec | None = None  # what its migrations are for; None: the app has none
+    stranding: tuple[str, ...] = ()  # migrations that ran: no build that misses them may start
     name: Literal["preflight"] = "preflight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupDatabase:
+    """A restore point of this rollout exists, and was read back. The reply's detail is its id."""
+
+    key: EffectKey
+    app: AppId
+    rollout: str
+    database: DatabaseSpec
+    release: str  # digest that it is made for
+    head: str | None  # the schema that it holds
+    since: datetime  # when it was first asked for: asking again makes no second one
+    name: Literal["backup_database"] = "backup_database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrate:
+    """These migrations, of the bundle with this hash, are applied."""
+
+    key: EffectKey
+    app: AppId
+    rollout: str
+    database: DatabaseSpec
+    image: str  # the bundle's: registry/repository@sha256:...
+    tag: str | None
+    bundle: str  # sha256
+    migrations: tuple[str, ...]  # ids, oldest first
+    name: Literal["migrate"] = "migrate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertData:
+    """None of these migrations, of the bundle with this hash, is applied; newest first."""
+
+    key: EffectKey
+    app: AppId
+    rollout: str
+    database: DatabaseSpec
+    image: str
+    tag: str | None
+    bundle: str
+    migrations: tuple[str, ...]
+    name: Literal["revert_data"] = "revert_data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,4 +224,5 @@ class FollowSwap:
 
 
 SwapEffect = PrepareSwap | BeginSwap | FollowSwap
-Effect = Preflight | Stage | CheckReady | Route | Watch | Restore | SwapEffect
+DataEffect = BackupDatabase | Migrate | RevertData
+Effect = Preflight | DataEffect | Stage | CheckReady | Route | Watch | Restore | SwapEffect

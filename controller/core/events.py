@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from controller.core.data import DataPlan
 from controller.core.effects import EffectKey
 from controller.core.gate import Learned
 from controller.core.plan import SlotName
@@ -35,6 +36,7 @@ class PreflightPassed(_Reply):
     stable_release: str | None  # identity that the active slot's build reports to telemetry
     warnings: tuple[str, ...] = ()
     learned: Learned | None = None  # what that build was like lately; None: not known
+    data: DataPlan | None = None  # what it will do to the app's database; None: nothing to see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

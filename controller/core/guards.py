@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.core.asks import answers_needed
+from controller.core.data import DataStep
 from controller.core.events import Judged, Label, PreflightPassed, ReadyChecked, Smoke, Tick
 from controller.core.model import Kind, Rollout, State
 from controller.core.plan import (
@@ -228,6 +229,7 @@ def learn(r: Rollout, event: PreflightPassed) -> Rollout:
         stable_release=event.stable_release,
         warnings=event.warnings,
         learned=event.learned,
+        data=DataStep(plan=event.data) if event.data else None,
     )
 
 

@@ -3,10 +3,11 @@
 A push is QUEUED until the app is free, its burst is over, no freeze stands and no client can still
 be pinned to the slot to fill (a person may say promote to begin now). PREFLIGHT asks the world
 whether the rollout can start and which slot is idle; nothing is touched before that is known.
-STAGING puts image and identity on the idle slot, WARMING proves that *this* build answers there.
-Then, step by step, SHIFTING gives it a share of the traffic and OBSERVING lets the judge look at
-its telemetry. After the last step PROMOTING makes the split final and BAKING keeps watching while
-the previous build stays warm.
+Where the release carries migrations, BACKUP makes a restore point and MIGRATING applies them while
+the stable build serves on. STAGING puts image and identity on the idle slot, WARMING proves that
+*this* build answers there. Then, step by step, SHIFTING gives it a share of the traffic and
+OBSERVING lets the judge look at its telemetry. After the last step PROMOTING makes the split final
+and BAKING keeps watching while the previous build stays warm.
 
 Every road back leads through ROLLING_BACK, which has one goal (stable serves everyone, also those
 pinned to the bad slot) and does not end before the goal is true. Where the evidence is missing the
@@ -20,20 +21,25 @@ Under strategy `swap` production always serves in the end. PROMOTING first excha
 production, ROLLING_BACK first exchanges them back where a swap was sent. A second request would
 undo the first, so a swap is prepared, sent once and followed, each a turn of its own.
 
+A schema is only ever expanded under the stable build's feet, so a way back keeps it, or undoes it
+last. Where a release took something away, the down scripts run before anything else goes back.
+
 An alert that fires on what the rollout touches takes it back from any state that touched anything.
 
 Each state awaits at most one effect. A reply to another key is late or repeated and changes
 nothing. Facts without a row are ignored and recorded; commands without a row are refused.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, cast
 
 from controller.core import guards as g
+from controller.core import migrating as mg
 from controller.core import swapping as sw
 from controller.core.asks import (
+    ask_backup,
     ask_hold,
+    ask_migrate,
     ask_preflight,
     ask_promote,
     ask_ready,
@@ -44,7 +50,7 @@ from controller.core.asks import (
     ask_watch,
     ask_watch_if_serving,
 )
-from controller.core.effects import Effect
+from controller.core.data_rows import BACK_FIRST, BACK_LAST, FORWARD
 from controller.core.errors import CommandRefusedError
 from controller.core.events import (
     COMMANDS,
@@ -71,31 +77,21 @@ from controller.core.events import (
     Tick,
 )
 from controller.core.gate import Exposure
-from controller.core.model import ENDS, Record, Rollout, State, Verdict
+from controller.core.model import ENDS, Record, Rollout, State
+from controller.core.row import Row
 from controller.core.schedule import deadline, past_rollback_deadline, schedule
-from controller.core.words import explain, record, verb
+from controller.core.words import explain, record, verb, verdict, with_aftermath
 
-E = TypeVar("E")
 S = State
 
 
-@dataclass(frozen=True, slots=True)
-class Row(Generic[E]):
-    """In *source*, on an event *on*, if *when* holds: go to *to* and ask for *ask*."""
-
-    source: State
-    on: type[E]
-    to: State
-    ask: Callable[[Rollout, E], Effect | None] | None = None
-    when: Callable[[Rollout, E], bool] | None = None
-    change: Callable[[Rollout, E], Rollout] | None = None  # what it remembers beside the state
-
-
-_UNTOUCHED = (S.QUEUED, S.PREFLIGHT)
-_NO_USERS_YET = (S.STAGING, S.WARMING)
+_UNTOUCHED = (S.QUEUED, S.PREFLIGHT, S.BACKUP)
+_NO_USERS_YET = (S.MIGRATING, S.STAGING, S.WARMING)
 _IN_CANARY = (S.APPROVAL, S.SHIFTING, S.OBSERVING)
 _ASKS_AGAIN = (
     (S.PREFLIGHT, ask_preflight),
+    (S.BACKUP, ask_backup),
+    (S.MIGRATING, ask_migrate),
     (S.STAGING, ask_stage),
     (S.WARMING, ask_ready),
     (S.SHIFTING, ask_route),
@@ -106,17 +102,18 @@ _ASKS_AGAIN = (
     (S.APPROVAL, ask_watch_if_serving),
     (S.ROLLING_BACK, ask_restore),
 )
-_ON_THE_WAY = (S.STAGING, S.WARMING, S.SHIFTING, S.PROMOTING)
+_ON_THE_WAY = (S.MIGRATING, S.STAGING, S.WARMING, S.SHIFTING, S.PROMOTING)
 _SWAPPING = (S.PROMOTING, S.ROLLING_BACK)
 _BLAMED_BY_ALERTS = (*_NO_USERS_YET, *_IN_CANARY, S.HELD, S.PROMOTING, S.BAKING)
 
 _ROWS = (  # no annotation: each row's guard and ask are checked against its event
     Row(S.QUEUED, Tick, S.PREFLIGHT, ask_preflight, when=g.its_turn_has_come),
     Row(S.QUEUED, Promote, S.PREFLIGHT, ask_preflight),
+    *FORWARD,
     Row(S.PREFLIGHT, PreflightPassed, S.STAGING, ask_stage, change=g.learn),
     Row(S.PREFLIGHT, PreflightFailed, S.REJECTED),
-    Row(S.PREFLIGHT, Failed, S.REJECTED),
-    Row(S.PREFLIGHT, Tick, S.REJECTED, when=g.past_deadline),
+    *(Row(s, Failed, S.REJECTED) for s in (S.PREFLIGHT, S.BACKUP)),
+    *(Row(s, Tick, S.REJECTED, when=g.past_deadline) for s in (S.PREFLIGHT, S.BACKUP)),
     Row(S.STAGING, Done, S.WARMING, ask_ready),
     Row(S.WARMING, ReadyChecked, S.APPROVAL, when=g.proved_and_approval_first),
     Row(S.WARMING, ReadyChecked, S.PROMOTING, ask_promote, when=g.proved_and_no_canary),
@@ -159,6 +156,7 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     Row(S.APPROVAL, Tick, S.SHIFTING, ask_route, when=g.approval_expires_to_go_on),
     Row(S.APPROVAL, Tick, S.ROLLING_BACK, ask_restore, when=g.past_deadline),
     Row(S.APPROVAL, Tick, S.APPROVAL, ask_watch_if_serving, when=g.watch_is_due),
+    *BACK_FIRST,
     *(
         Row(s, SwapChecked, s, ask_swap, when=sw.swap_is_needed, change=sw.send_swap)
         for s in _SWAPPING
@@ -258,6 +256,7 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     Row(S.HELD, Tick, S.HELD, ask_hold, when=g.watch_is_due),
     Row(S.HELD, Supersede, S.ROLLING_BACK, ask_restore, change=g.supersede),
     Row(S.PROMOTING, Abort, S.ROLLING_BACK, ask_restore),
+    *BACK_LAST,
     Row(S.ROLLING_BACK, Done, S.SUPERSEDED, when=g.makes_room),
     Row(S.ROLLING_BACK, Done, S.ROLLED_BACK),
     Row(S.ROLLING_BACK, Failed, S.ROLLING_BACK, ask_restore),
@@ -325,19 +324,15 @@ def decide(r: Rollout, event: Event) -> Decision:
 def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
     moved = row.change(r, event) if row.change else r
     stays = row.to is r.state
-    if not stays and row.to is S.PROMOTING:
-        moved = sw.towards(moved)
-    if not stays and row.to is S.ROLLING_BACK:
-        moved = sw.backwards(moved)
     moved = replace(
-        moved,
+        moved if stays else _entering(moved, row.to),
         state=row.to,
         turn=r.turn + 1,
         why=r.why if stays and isinstance(event, Done | Tick) else explain(event) or r.why,
         awaiting=None,
         asked=False,
         entered_at=r.entered_at if stays else event.at,
-        verdict=_verdict(r, event),
+        verdict=verdict(r, event),
         ended_at=event.at if row.to in ENDS else None,
     )
     if row.to in {S.SHIFTING, S.PROMOTING}:
@@ -350,14 +345,26 @@ def _take(r: Rollout, event: Event, row: Row[Any]) -> Decision:
         moved = replace(moved, undone_because=moved.why)
     if row.source is S.HELD and not stays:
         moved = replace(moved, held_from=None, paused=False)
-    swap_ended = sw.is_swapping(r) and not sw.is_swapping(moved)
-    if not stays or swap_ended or past_rollback_deadline(r, event):
+    if row.source is S.ROLLING_BACK and row.to in ENDS:
+        moved = replace(moved, why=with_aftermath(moved, moved.why))
+    part_ended = sw.is_swapping(r) and not sw.is_swapping(moved)
+    part_ended = part_ended or mg.is_another_part(r, moved)
+    if not stays or part_ended or past_rollback_deadline(r, event):
         moved = replace(moved, deadline=deadline(moved, event.at))
     moved = replace(moved, awaiting=row.ask(moved, event) if row.ask else None)
-    moved = schedule(moved, event, stays=stays and not swap_ended)
+    moved = schedule(moved, event, stays=stays and not part_ended)
     kind = "page" if _is_page(r, event, row) else "transition"
-    said = event.detail if isinstance(event, Done) else ""
+    said = event.detail if isinstance(event, Done) and not moved.is_over else ""
     return Decision(moved, (record(moved, event, kind, said or moved.why, came_from=r.state),), row)
+
+
+def _entering(r: Rollout, to: State) -> Rollout:
+    """Remember what the rollout sets out to do in another state."""
+    if to is S.PROMOTING:
+        return sw.towards(r)
+    if to is S.ROLLING_BACK:
+        return mg.backwards(sw.backwards(r))
+    return mg.forwards(r) if to is S.MIGRATING else r
 
 
 def _exposed(r: Rollout, event: Event, share: float) -> Rollout:
@@ -380,12 +387,6 @@ def _is_page(r: Rollout, event: Event, row: Row[Any]) -> bool:
     )
     asks_for_help = row.to is S.HELD and r.state is not S.HELD and not isinstance(event, Pause)
     return stuck or asks_for_help
-
-
-def _verdict(r: Rollout, event: Event) -> Verdict | None:
-    if isinstance(event, Judged):
-        return Verdict(label=event.label, reason=event.reason, at=event.at)
-    return r.verdict
 
 
 def _advice(r: Rollout) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from controller.core.data import DataStep
 from controller.core.effects import Effect
 from controller.core.events import Label
 from controller.core.gate import Exposure, Learned
@@ -21,6 +22,8 @@ class State(StrEnum):
 
     QUEUED = "queued"
     PREFLIGHT = "preflight"
+    BACKUP = "backup"
+    MIGRATING = "migrating"
     STAGING = "staging"
     WARMING = "warming"
     APPROVAL = "approval"
@@ -142,6 +145,8 @@ class Rollout:
     stable_image: str | None = None
     stable_release: str | None = None
     warnings: tuple[str, ...] = ()
+    data: DataStep | None = None  # what it does to the app's database, from PREFLIGHT
+    stranding: tuple[str, ...] = ()  # migrations of earlier releases that took something away
     held_from: State | None = None
     paused: bool = False  # held by a person: only a person lets it go
     superseded: bool = False
@@ -190,6 +195,8 @@ class Release:
     slot: SlotName
     rollout: RolloutId
     at: datetime
+    schema_head: str | None = None  # last migration when it began to serve; None: not known
+    stranded_by: tuple[str, ...] = ()  # migrations since then that its code cannot live with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +263,12 @@ class AppState:
     def stable(self) -> Release | None:
         """The release that serves now, where Slipway put it there."""
         return self.releases[0] if self.releases else None
+
+    @property
+    def no_way_back_before(self) -> RolloutId | None:
+        """The rollout of the oldest release that the schema still fits; None: all of them."""
+        fitting = [r.rollout for r in self.releases if not r.stranded_by]
+        return fitting[-1] if fitting and len(fitting) < len(self.releases) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

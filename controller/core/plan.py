@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
 
+from controller.core.data import DatabaseSpec
 from controller.core.gate import Gate
 from controller.core.telemetry import IdentifyBy, Mark, PlatformLimits
 
@@ -278,6 +279,8 @@ class Deadlines:
     """Time limit per state that is not bounded by the strategy itself."""
 
     preflight: timedelta = timedelta(minutes=5)
+    backup: timedelta = timedelta(hours=1)
+    migrating: timedelta = timedelta(minutes=30)  # also: the down scripts
     staging: timedelta = timedelta(minutes=10)
     warming: timedelta = timedelta(minutes=10)
     shifting: timedelta = timedelta(minutes=5)
@@ -307,6 +310,7 @@ class AppSpec:
     health: Health = Health()
     deadlines: Deadlines = Deadlines()
     alerts: Alerts = Alerts()
+    database: DatabaseSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

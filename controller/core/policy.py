@@ -25,7 +25,7 @@ from controller.core.model import (
 from controller.core.orders import Order as PlainOrder
 from controller.core.orders import Retry, RollBack, Submit
 from controller.core.plan import AppSpec, NewPushPolicy
-from controller.core.turns import Change
+from controller.core.turns import Change, stranded
 
 Order = PlainOrder | AlertOrder
 
@@ -197,9 +197,25 @@ def _roll_back_to(state: AppState, spec: AppSpec, order: RollBack) -> Change:
         raise CommandRefusedError(
             f"{release.image} serves already.", fix="Name another release with 'to'."
         )
+    _check_schema(state, release)
     quarantine = tuple(q for q in state.quarantine if q.digest != release.image.digest)
     submit = Submit(at=order.at, image=release.image, by=order.by, reason=order.reason)
     return enqueue(replace(state, quarantine=quarantine), spec, submit, Kind.ROLLBACK)
+
+
+def _check_schema(state: AppState, release: Release) -> None:
+    """Code is not rolled back past a schema that it cannot run on."""
+    objection = stranded(state, release.image.digest)
+    if objection is None:
+        return
+    fits = next((r.image for r in state.releases[1:] if not r.stranded_by), None)
+    nearest = f"Roll back to {fits}, which does; or " if fits else ""
+    advice = (
+        f"{nearest}take those migrations back (`slipway migrations rollback`) or restore the "
+        f"backup from before them, then deploy {release.image.reference}: preflight looks at "
+        "the schema itself."
+    )
+    raise CommandRefusedError(f"{objection}.", fix=advice[:1].upper() + advice[1:])
 
 
 def _is_stable(state: AppState, name: str) -> bool:

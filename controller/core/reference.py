@@ -20,6 +20,8 @@ _UNTIL_SEEN: Final = " + `analysis.bucket` + `analysis.settle` + 4 `analysis.pol
 # Where the time limit of a state is configured; docs/configuration.md describes each key.
 LIMITS: Final[dict[State, str]] = {
     State.PREFLIGHT: "`deadlines.preflight`",
+    State.BACKUP: "`deadlines.backup`",
+    State.MIGRATING: "`deadlines.migrating`",
     State.STAGING: "`deadlines.staging`",
     State.WARMING: "`deadlines.warming`",
     State.APPROVAL: "`strategy.approval.limit`",

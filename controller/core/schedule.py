@@ -7,6 +7,7 @@ from typing import Final
 
 from controller.core.asks import heartbeat
 from controller.core.events import Event, Failed, NotYet, ReadyChecked, SwapUndone, Tick
+from controller.core.migrating import is_undoing
 from controller.core.model import WATCHED, Rollout, State
 from controller.core.swapping import is_swapping
 
@@ -48,6 +49,8 @@ def deadline(r: Rollout, at: datetime) -> datetime | None:
     grace = r.spec.analysis.lag + r.spec.analysis.poll * _GRACE_POLLS
     by_state: dict[State, Callable[[], timedelta]] = {
         S.PREFLIGHT: lambda: limits.preflight,
+        S.BACKUP: lambda: limits.backup,
+        S.MIGRATING: lambda: limits.migrating,
         S.STAGING: lambda: limits.staging,
         S.WARMING: lambda: limits.warming,
         S.APPROVAL: lambda: strategy.approval.limit,
@@ -56,10 +59,17 @@ def deadline(r: Rollout, at: datetime) -> datetime | None:
         S.PROMOTING: lambda: limits.swapping if is_swapping(r) else limits.promoting,
         S.BAKING: lambda: strategy.bake + grace,
         S.HELD: lambda: strategy.hold.limit,
-        S.ROLLING_BACK: lambda: limits.swapping if is_swapping(r) else limits.rolling_back,
+        S.ROLLING_BACK: lambda: _way_back(r),
     }
     limit = by_state.get(r.state)
     return at + limit() if limit else None
+
+
+def _way_back(r: Rollout) -> timedelta:
+    limits = r.spec.deadlines
+    if is_undoing(r):
+        return limits.migrating
+    return limits.swapping if is_swapping(r) else limits.rolling_back
 
 
 def past_rollback_deadline(r: Rollout, event: Event) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from controller.core.events import Supersede
 from controller.core.freezes import thaw
 from controller.core.machine import decide
+from controller.core.migrating import stranding
 from controller.core.model import (
     AppState,
     Image,
@@ -55,7 +56,9 @@ def begin(state: AppState, rollout: Rollout) -> Rollout:
     left = {slot.lower(): when for slot, when in state.left}
     free = [s for s in rollout.spec.target.slots if serving is None or s.lower() != serving.lower()]
     free.sort(key=lambda slot: left.get(slot.lower(), _LONG_AGO))
-    rollout = replace(rollout, active=serving, preferred=tuple(free))
+    rollout = replace(
+        rollout, active=serving, preferred=tuple(free), stranding=stranding_migrations(state)
+    )
     if rollout.kind is Kind.ROLLBACK:
         return replace(rollout, wake_at=at, frozen_until=None, why="")
     users_until = left.get(free[0].lower(), _LONG_AGO) if free else _LONG_AGO
@@ -80,6 +83,11 @@ def _wait(rollout: Rollout, at: datetime, unpinned_at: datetime) -> Rollout:
     return replace(rollout, wake_at=at, frozen_until=frozen.at if frozen else None, why=why)
 
 
+def stranding_migrations(state: AppState) -> tuple[str, ...]:
+    """Return every migration on record that earlier releases cannot live with."""
+    return tuple(dict.fromkeys(name for r in state.releases for name in r.stranded_by))
+
+
 def finish(state: AppState, over: Rollout, at: datetime) -> Change:
     """Return the app after *over* ended: what it remembers, and who is next."""
     state = _remember(_note_who_left(state, over, at), over, at)
@@ -100,11 +108,22 @@ def _needless(state: AppState, waiting: Rollout) -> str | None:
     """Return why a release has nothing left to do at its turn, None where it has."""
     digest = waiting.image.digest
     if waiting.kind is Kind.ROLLBACK:
-        return None
+        return stranded(state, digest)
     if state.stable is not None and state.stable.image.digest == digest:
         return f"{waiting.image} serves already"
     quarantined = next((q for q in state.quarantine if q.digest == digest), None)
     return f"{waiting.image} was taken back ({quarantined.reason})" if quarantined else None
+
+
+def stranded(state: AppState, digest: str) -> str | None:
+    """Return why an earlier release cannot run on the schema any more, None where it can."""
+    release = next((r for r in state.releases if r.image.digest == digest), None)
+    if release is None or not release.stranded_by:
+        return None
+    return (
+        f"{release.image} cannot run on the schema: {', '.join(release.stranded_by)} took away "
+        "what it may use"
+    )
 
 
 def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:
@@ -118,9 +137,39 @@ def _note_who_left(state: AppState, over: Rollout, at: datetime) -> AppState:
 
 
 def _remember(state: AppState, over: Rollout, at: datetime) -> AppState:
+    return _strand(_remember_build(state, over, at), over)
+
+
+def _strand(state: AppState, over: Rollout) -> AppState:
+    """Mark the releases whose code the rollout took something away from, for good."""
+    lost = stranding(over)
+    if not lost:
+        return state
+    releases = tuple(
+        r
+        if r.image.digest == over.image.digest
+        else replace(r, stranded_by=tuple(dict.fromkeys((*r.stranded_by, *lost))))
+        for r in state.releases
+    )
+    return replace(state, releases=releases)
+
+
+def _schema_head(state: AppState, over: Rollout) -> str | None:
+    if over.data is not None:
+        return over.data.plan.head_after
+    return state.stable.schema_head if state.stable else None
+
+
+def _remember_build(state: AppState, over: Rollout, at: datetime) -> AppState:
     if over.state is State.SUCCEEDED and over.idle and over.active:
         slot = over.active if is_swap(over) else over.idle
-        release = Release(image=over.image, slot=slot, rollout=over.id, at=at)
+        release = Release(
+            image=over.image,
+            slot=slot,
+            rollout=over.id,
+            at=at,
+            schema_head=_schema_head(state, over),
+        )
         before = _release_before(state, over)
         others = [r for r in before if r.image.digest != over.image.digest]
         state = replace(

@@ -16,7 +16,8 @@ from controller.core.events import (
     SwapUndone,
     Tick,
 )
-from controller.core.model import Record, Rollout, State
+from controller.core.migrating import aftermath
+from controller.core.model import Record, Rollout, State, Verdict
 
 
 def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of event
@@ -34,7 +35,9 @@ def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of ev
             return f"alert {event.rule!r} fired: {event.detail}"
         case PreflightPassed():
             warned = f" ({len(event.warnings)} warnings)" if event.warnings else ""
-            return f"preflight passed: {event.active} serves, {event.idle} is idle{warned}"
+            pending = event.data.pending if event.data else ()
+            to_run = f"; to migrate: {', '.join(pending)}" if pending else ""
+            return f"preflight passed: {event.active} serves, {event.idle} is idle{warned}{to_run}"
         case Tick():
             return "its time has come"
         case _:
@@ -45,6 +48,18 @@ def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of ev
 def verb(event: object) -> str:
     """Return the word for a command or fact, in lower case."""
     return type(event).__name__.lower()
+
+
+def verdict(r: Rollout, event: Event) -> Verdict | None:
+    """Return the judge's last word after *event*."""
+    if isinstance(event, Judged):
+        return Verdict(label=event.label, reason=event.reason, at=event.at)
+    return r.verdict
+
+
+def with_aftermath(r: Rollout, why: str) -> str:
+    """Return why *r* ended on a way back, and what became of its database."""
+    return "; ".join(each for each in (why, aftermath(r)) if each)
 
 
 def record(

@@ -4,17 +4,31 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
-from controller.activities import check_ready, preflight, restore, route, stage, swap
+from controller.activities import (
+    backup_database,
+    check_ready,
+    migrate,
+    preflight,
+    restore,
+    revert_data,
+    route,
+    stage,
+    swap,
+)
 from controller.activities.proof import same
 from controller.activities.unlocking import UnlockingPlatform
 from controller.core.effects import (
+    BackupDatabase,
     BeginSwap,
     CheckReady,
+    DataEffect,
     Effect,
     FollowSwap,
+    Migrate,
     Preflight,
     PrepareSwap,
     Restore,
+    RevertData,
     Route,
     Stage,
     Watch,
@@ -23,6 +37,7 @@ from controller.core.errors import BusyError, SlipwayError, TransientError
 from controller.core.events import Done, NotYet, Reply
 from controller.core.plan import Routing, Target
 from controller.ports import Clock, Prober, Registry, SlotSwapper, TargetPlatform, Telemetry
+from controller.ports_data import Migrations, RestorePoints
 from controller.runtime.observer import Observer
 
 log = logging.getLogger("slipway.performer")
@@ -39,6 +54,8 @@ class Performer:
     telemetry: Telemetry
     observer: Observer
     clock: Clock
+    migrations: Migrations | None = None
+    restore_points: RestorePoints | None = None
 
     async def perform(self, effect: Effect) -> Reply:  # noqa: PLR0911 - one per kind of effect
         """Make the goal true of the world, or say why it is not."""
@@ -46,8 +63,16 @@ class Performer:
         match effect:
             case Preflight():
                 return await preflight.perform(
-                    effect, platform, self.swapper, self.registry, self.telemetry, self.clock
+                    effect,
+                    platform,
+                    self.swapper,
+                    self.registry,
+                    self.telemetry,
+                    self.clock,
+                    migrations=self.migrations,
                 )
+            case BackupDatabase() | Migrate() | RevertData():
+                return await self._perform_on_data(effect)
             case Stage():
                 return await stage.perform(effect, platform, self.clock)
             case CheckReady():
@@ -60,6 +85,15 @@ class Performer:
                 return await swap.perform(effect, platform, self.swapper, self.clock)
             case Watch():
                 return await self._watch(effect)
+
+    async def _perform_on_data(self, effect: DataEffect) -> Reply:
+        match effect:
+            case BackupDatabase():
+                return await backup_database.perform(effect, self.restore_points, self.clock)
+            case Migrate():
+                return await migrate.perform(effect, self.migrations, self.clock)
+            case RevertData():
+                return await revert_data.perform(effect, self.migrations, self.clock)
 
     def _platform_for(self, effect: Effect) -> TargetPlatform:
         """Under strategy `swap` swaps are ours to make, so their leftovers are ours to clear."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from controller.core.data import DataStep
 from controller.core.model import AppState, Image, Release, Rollout, SwapProgress, Verdict
 from controller.core.plan import AppSpec
 from controller.ports import AuditRow, StoredBucket
@@ -69,6 +70,7 @@ def rollout_view(r: Rollout) -> Json:
         "is_over": r.is_over,
         "strategy": r.spec.strategy.kind,
         "swap": _swap(r.swap) if r.swap else None,
+        "data": _data(r.data) if r.data else None,
         "step": r.step,
         "steps": [step.weight for step in r.spec.strategy.steps],
         "weight": r.weight,
@@ -152,6 +154,22 @@ def _swap(swap: SwapProgress) -> Json:
     }
 
 
+def _data(data: DataStep) -> Json:
+    return {
+        "pending": list(data.plan.pending),
+        "breaking": list(data.plan.breaking),
+        "way_back": data.plan.way_back,
+        "bundle": data.plan.bundle,
+        "head_before": data.plan.head_before,
+        "head_after": data.plan.head_after,
+        "restore_point": data.restore_point,
+        "begun": data.begun,
+        "applied": data.applied,
+        "reverted": data.reverted,
+        "kept_because": data.kept_because,
+    }
+
+
 def _release(release: Release) -> Json:
     return {
         "tag": release.image.tag,
@@ -159,6 +177,8 @@ def _release(release: Release) -> Json:
         "slot": release.slot,
         "rollout": release.rollout,
         "since": _time(release.at),
+        "schema_head": release.schema_head,
+        "stranded_by": list(release.stranded_by),
     }
 
 

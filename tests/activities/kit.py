@@ -5,13 +5,37 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.activities import check_ready, preflight, restore, route, stage
+from controller.activities import (
+    backup_database,
+    check_ready,
+    migrate,
+    preflight,
+    restore,
+    revert_data,
+    route,
+    stage,
+)
+from controller.adapters.memory.database import (
+    MemoryDatabase,
+    MemoryMigrations,
+    MemoryRestorePoints,
+)
 from controller.adapters.memory.platform import MemoryPlatform
 from controller.adapters.memory.prober import MemoryProber
 from controller.adapters.memory.registry import MemoryRegistry
 from controller.adapters.memory.swapper import MemorySwapper
 from controller.adapters.memory.world import World
-from controller.core.effects import CheckReady, EffectKey, Preflight, Restore, Route, Stage
+from controller.core.effects import (
+    BackupDatabase,
+    CheckReady,
+    EffectKey,
+    Migrate,
+    Preflight,
+    Restore,
+    RevertData,
+    Route,
+    Stage,
+)
 from controller.core.events import Reply
 from controller.core.gate import Metric
 from controller.core.plan import (
@@ -146,11 +170,29 @@ class Bench:
         self.registry.push("registry.test", "shop", NEW_DIGEST, "new")
         self.telemetry = Observed()
         self.clock = Clock()
+        self.database = MemoryDatabase(weather=self.world.weather)
+        self.migrations = MemoryMigrations(self.database)
+        self.restore_points = MemoryRestorePoints(self.database)
 
     async def preflight(self, effect: Preflight) -> Reply:
         return await preflight.perform(
-            effect, self.platform, self.swapper, self.registry, self.telemetry, self.clock
+            effect,
+            self.platform,
+            self.swapper,
+            self.registry,
+            self.telemetry,
+            self.clock,
+            migrations=self.migrations,
         )
+
+    async def back_up(self, effect: BackupDatabase) -> Reply:
+        return await backup_database.perform(effect, self.restore_points, self.clock)
+
+    async def migrate(self, effect: Migrate) -> Reply:
+        return await migrate.perform(effect, self.migrations, self.clock)
+
+    async def revert(self, effect: RevertData) -> Reply:
+        return await revert_data.perform(effect, self.migrations, self.clock)
 
     async def stage(self, effect: Stage) -> Reply:
         return await stage.perform(effect, self.platform, self.clock)

@@ -6,12 +6,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from controller.core.data import DatabaseSpec
 from controller.core.effects import (
+    BackupDatabase,
     CheckReady,
     Effect,
     EffectKey,
+    Migrate,
     Preflight,
     Restore,
+    RevertData,
     Route,
     Stage,
     Watch,
@@ -103,6 +107,30 @@ ANYTHING: dict[type[Any], st.SearchStrategy[Any]] = {
 }
 
 
+def data_effects(key: EffectKey) -> list[Effect]:
+    database = DatabaseSpec(connection="shop-db")
+    planned = {
+        "key": key,
+        "app": build.APP,
+        "rollout": ROLLOUT,
+        "database": database,
+        "image": "i",
+        "tag": None,
+        "bundle": "b" * 64,
+        "migrations": ("0001", "0002"),
+    }
+    backup = BackupDatabase(
+        key=key,
+        app=build.APP,
+        rollout=ROLLOUT,
+        database=database,
+        release=build.digest(2),
+        head=None,
+        since=T0,
+    )
+    return [backup, Migrate(**planned), RevertData(**planned)]  # type: ignore[arg-type]
+
+
 def effects() -> list[Effect]:
     """Return one of each effect, as the asks would make them."""
     key = EffectKey(f"{ROLLOUT}/3/x")
@@ -119,6 +147,7 @@ def effects() -> list[Effect]:
             recorded_active=build.GREEN,
         ),
         Stage(key=key, target=target, slot=build.BLUE, image="i", release=build.digest(2)),
+        *data_effects(key),
         CheckReady(
             key=key,
             target=target,
@@ -168,7 +197,7 @@ def full_rollout() -> Rollout:
         reason="release 2",
         step=1,
         turn=17,
-        awaiting=effects()[4],
+        awaiting=next(each for each in effects() if isinstance(each, Watch)),
         ask_at=T0 + timedelta(seconds=1.5),
         streak=2,
         warnings=("drift: blue serves", 'quotes " and \\ and ☃'),

@@ -137,3 +137,22 @@ def test_watch_gives_up_on_a_controller_that_stays_away(
 
     assert status == 5
     assert err.count("Looking again.") == 9
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({}, "pending: 0001, 0002"),
+        ({"begun": True, "restore_point": "p7"}, "begun: 0001, 0002; restore point p7"),
+        ({"begun": True, "applied": True}, "applied: 0001, 0002"),
+        ({"begun": True, "applied": True, "reverted": True}, "taken back: 0001, 0002"),
+    ],
+)
+def test_status_says_how_far_the_database_is(
+    controller: Any, slipway: Run, rollout: Make, data: dict[str, Any], shown: str
+) -> None:
+    view = rollout() | {"data": {"pending": ["0001", "0002"], **data}}
+    controller.says("GET /api/rollouts/r1", (200, view))
+
+    (line,) = [row for row in slipway("status", "r1")[1].splitlines() if row.startswith("Data")]
+    assert line.removeprefix("Data").strip() == shown

@@ -14,6 +14,14 @@ from controller.config.gate import PRESETS, Preset
 from controller.config.load import load_file, load_text
 from controller.config.problems import InvalidConfigurationError, Problem
 from controller.core import plan
+from controller.core.data import (
+    BackupKind,
+    Bundles,
+    BundleSource,
+    ContractPolicy,
+    DatabaseSpec,
+    OnRollback,
+)
 from controller.core.errors import ConfigurationError
 from controller.core.gate import Gate, Metric
 from controller.runtime.configuration import TextConfiguration
@@ -33,6 +41,44 @@ def test_what_is_left_out_is_the_cores_default(minimal: str) -> None:
     assert [step.weight for step in spec.strategy.steps] == [10, 50, 100]
     assert {step.min_observation for step in spec.strategy.steps} == {timedelta(minutes=2)}
     assert {step.max_observation for step in spec.strategy.steps} == {timedelta(minutes=30)}
+
+
+def test_an_app_has_no_database_unless_it_names_one(minimal: str) -> None:
+    assert load_text(minimal, name="apps.yaml")[plan.AppId("shop")].database is None
+
+    text = minimal + "    database: {connection: shop-db}\n"
+    assert load_text(text, name="apps.yaml")[plan.AppId("shop")].database == DatabaseSpec(
+        connection="shop-db",
+        contract=ContractPolicy.REFUSE,
+        on_rollback=OnRollback.KEEP,
+        backup=BackupKind.DUMP,
+    )
+
+
+def test_every_value_of_a_database_arrives(minimal: str) -> None:
+    text = minimal + (
+        "    database:\n      connection: shop-db\n"
+        "      bundles: {source: blob, url: 'https://a.blob.core.windows.net/c/', prefix: shop/}\n"
+        "      contract: allow\n      on_rollback: down\n      backup: platform\n"
+        "      lock_timeout: 1s\n      statement_timeout: 2m\n"
+        "    deadlines: {backup: 3m, migrating: 4m}\n"
+    )
+
+    spec = load_text(text, name="apps.yaml")[plan.AppId("shop")]
+
+    assert spec.database == DatabaseSpec(
+        connection="shop-db",
+        bundles=Bundles(
+            source=BundleSource.BLOB, url="https://a.blob.core.windows.net/c", prefix="shop/"
+        ),
+        contract=ContractPolicy.ALLOW,
+        on_rollback=OnRollback.DOWN,
+        backup=BackupKind.PLATFORM,
+        lock_timeout=timedelta(seconds=1),
+        statement_timeout=timedelta(minutes=2),
+    )
+    assert spec.deadlines.backup == timedelta(minutes=3)
+    assert spec.deadlines.migrating == timedelta(minutes=4)
 
 
 def test_every_value_arrives(minimal: str) -> None:

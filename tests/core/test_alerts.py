@@ -70,6 +70,7 @@ def last(change: Change) -> tuple[str, str, str]:
 # --- What counts ----------------------------------------------------------------------------------
 
 BLAMED = [
+    State.MIGRATING,
     State.STAGING,
     State.WARMING,
     State.APPROVAL,
@@ -96,7 +97,7 @@ def test_an_alert_that_counts_takes_the_release_back_at_once(state: State) -> No
 
 
 def test_the_states_in_which_it_counts_are_all_that_touched_anything() -> None:
-    others = {State.QUEUED, State.PREFLIGHT, State.ROLLING_BACK}
+    others = {State.QUEUED, State.PREFLIGHT, State.BACKUP, State.ROLLING_BACK}
     assert set(BLAMED) | others | ENDS == set(State)
 
 

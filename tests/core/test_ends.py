@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from controller.core.data import BackupKind, DatabaseSpec, DataPlan, OnRollback, WayBack
 from controller.core.effects import (
+    BackupDatabase,
     BeginSwap,
     CheckReady,
     EffectKey,
@@ -32,7 +34,7 @@ from controller.core.events import (
     Tick,
 )
 from controller.core.machine import decide
-from controller.core.model import ENDS, Rollout
+from controller.core.model import ENDS, Rollout, State
 from controller.core.plan import (
     PRODUCTION,
     Approval,
@@ -76,7 +78,20 @@ PLANS = [
 ]
 
 
-def facts(r: Rollout) -> Iterable[Event]:
+DATA = [
+    pytest.param(
+        strategy(10, bake=MINUTE, kind=kind),
+        DatabaseSpec(connection="db", on_rollback=OnRollback.DOWN, backup=backup),
+        DataPlan(bundle="b", pending=("1",), has_down=True, way_back=way_back),
+        id=f"{kind}-{backup}-{way_back}",
+    )
+    for kind in StrategyKind
+    for backup in (BackupKind.NONE, BackupKind.DUMP)
+    for way_back in WayBack
+]
+
+
+def facts(r: Rollout, data: DataPlan | None = None) -> Iterable[Event]:
     """Return everything that judge, platform and time could say to *r*."""
     for label in Label:
         yield Judged(at=T0, label=label, reason="said so", judge="test/1")
@@ -90,7 +105,13 @@ def facts(r: Rollout) -> Iterable[Event]:
     yield NotYet(at=T0, key=KEY, detail="busy", retry_after=SECOND)
     if isinstance(r.awaiting, Preflight):
         yield PreflightPassed(
-            at=T0, key=KEY, active=PRODUCTION, idle=BLUE, stable_image="i", stable_release="1"
+            at=T0,
+            key=KEY,
+            active=PRODUCTION,
+            idle=BLUE,
+            stable_image="i",
+            stable_release="1",
+            data=data,
         )
     yield from swap_facts(r)
     if isinstance(r.awaiting, CheckReady):
@@ -111,6 +132,11 @@ def swap_facts(r: Rollout) -> Iterable[Event]:
 
 def timeless(r: Rollout) -> Rollout:
     """Return *r* without what only counts or tells: two that behave alike are equal."""
+    awaiting = r.awaiting
+    if awaiting is not None:
+        awaiting = replace(awaiting, key=KEY)
+    if isinstance(awaiting, BackupDatabase):
+        awaiting = replace(awaiting, since=T0)
     return replace(
         r,
         turn=0,
@@ -122,18 +148,18 @@ def timeless(r: Rollout) -> Rollout:
         verdict=None,
         why="",
         undone_because="",
-        awaiting=None if r.awaiting is None else replace(r.awaiting, key=KEY),
+        awaiting=awaiting,
     )
 
 
-def reachable(start: Rollout) -> dict[Rollout, set[Rollout]]:
+def reachable(start: Rollout, data: DataPlan | None = None) -> dict[Rollout, set[Rollout]]:
     """Return every rollout that facts lead to, with where each leads."""
     ways: dict[Rollout, set[Rollout]] = {}
     waiting = [timeless(start)]
     while waiting:
         r = waiting.pop()
         if r not in ways:
-            ways[r] = {timeless(decide(r, fact).rollout) for fact in facts(r)} - {r}
+            ways[r] = {timeless(decide(r, fact).rollout) for fact in facts(r, data)} - {r}
             waiting += ways[r]
     return ways
 
@@ -172,3 +198,16 @@ def test_no_road_of_facts_leads_in_a_circle(plan: Any, action: NoEvidenceAction)
     assert circles(ways) == []
     assert {r.state for r in ways} & ENDS
     assert all(r.state in ENDS for r, following in ways.items() if not following)
+
+
+@pytest.mark.parametrize(("plan", "database", "data"), DATA)
+def test_no_road_of_facts_through_a_database_leads_in_a_circle(
+    plan: Any, database: DatabaseSpec, data: DataPlan
+) -> None:
+    """The down scripts are tried once on each way back, whatever becomes of them."""
+    ways = reachable(rollout(spec=spec(plan, database=database)), data)
+
+    assert circles(ways) == []
+    assert all(r.state in ENDS for r, following in ways.items() if not following)
+    migrated = [r for r in ways if r.data is not None and r.data.begun and r.state in ENDS]
+    assert {r.state for r in migrated} >= {State.SUCCEEDED, State.ROLLED_BACK}

@@ -22,14 +22,24 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from controller.core.data import (
+    BackupKind,
+    DatabaseSpec,
+    DataPlan,
+    OnRollback,
+    WayBack,
+)
 from controller.core.effects import (
+    BackupDatabase,
     BeginSwap,
     CheckReady,
     Effect,
     FollowSwap,
+    Migrate,
     Preflight,
     PrepareSwap,
     Restore,
+    RevertData,
     Route,
     Stage,
     Swapped,
@@ -60,7 +70,7 @@ from controller.core.events import (
     SwapUndone,
     Tick,
 )
-from controller.core.machine import TABLE, Decision, Row, decide
+from controller.core.machine import TABLE, Decision, decide
 from controller.core.model import ENDS, Kind, Rollout, State
 from controller.core.plan import (
     PRODUCTION,
@@ -71,18 +81,45 @@ from controller.core.plan import (
     Hold,
     NoEvidence,
     NoEvidenceAction,
+    Percent,
     Routing,
     SlotName,
     StrategyKind,
 )
+from controller.core.row import Row
 from tests.core.build import BLUE, MINUTE, SECOND, T0, digest, rollout, spec, strategy
 
 NEW, OLD = digest(2), digest(1)
 TAKEN: set[int] = set()  # rows by their place in the table
 ROW_AT = {id(row): place for place, row in enumerate(TABLE)}
+BEFORE_STAGING = {State.QUEUED, State.PREFLIGHT, State.BACKUP, State.MIGRATING}
 COMMANDS = (Approve, Reject, Pause, Resume, Promote, Abort, Supersede)
 WAITS = ("no time", "until woken", "past the deadline")
 TROUBLES = (*COMMANDS, *Label, *WAITS, Alerted, "done", "failed", "not yet", "smoke", "undone")
+
+MIGRATIONS = ("0001_add", "0002_drop")
+DATABASES = tuple(
+    DatabaseSpec(connection="db", backup=backup, on_rollback=on_rollback)
+    for backup in (BackupKind.DUMP, BackupKind.NONE)
+    for on_rollback in OnRollback
+)
+DATA_PLANS = (
+    DataPlan(bundle="b", pending=MIGRATIONS, has_down=True),
+    DataPlan(bundle="b", pending=MIGRATIONS),
+    DataPlan(
+        bundle="b",
+        pending=MIGRATIONS,
+        has_down=True,
+        way_back=WayBack.DOWN,
+        breaking=MIGRATIONS[1:],
+    ),
+    DataPlan(bundle="b"),  # all of it is applied already
+)
+NO_DATA = (None, None)
+DATA = tuple(product(DATABASES, DATA_PLANS))
+# On the way there what happens on a rollback makes no difference, and backwards the backup none.
+FORWARD_DATA = tuple((d, p) for d, p in DATA if d.on_rollback is OnRollback.DOWN and p.has_down)
+BACKWARD_DATA = tuple((d, p) for d, p in DATA if d.backup is BackupKind.NONE and p.pending)
 
 plans = st.builds(
     strategy,
@@ -115,6 +152,10 @@ class World(RuleBasedStateMachine):
         self.images = {PRODUCTION: OLD, BLUE: "nothing"}
         self.swap_lands = False  # a swap was taken and did not take place yet
         self.proved: set[SlotName] = {PRODUCTION}
+        self.plan: DataPlan | None = None
+        self.applied: list[str] = []
+        self.applied_unsaved = False  # a migration ran without the restore point that was wanted
+        self.restore_point = False
         self.replies: list[Event] = []
         self.rollout: Rollout = rollout()
 
@@ -124,6 +165,7 @@ class World(RuleBasedStateMachine):
         kind=st.sampled_from((Kind.RELEASE, Kind.RELEASE, Kind.RELEASE, Kind.ROLLBACK)),
         good_moves=st.integers(0, 18),
         troubles=st.lists(st.sampled_from(TROUBLES), max_size=3),
+        data=st.sampled_from((NO_DATA, *DATA)),
     )
     def start(
         self,
@@ -132,9 +174,10 @@ class World(RuleBasedStateMachine):
         kind: Kind,
         good_moves: int,
         troubles: list[Any],
+        data: Any,
     ) -> None:
         """Walk some way in good weather first: trouble must meet every state, not the first."""
-        self.start_on(plan, actions, kind, good_moves, troubles)
+        self.start_on(plan, actions, kind, good_moves, troubles, data=data)
 
     def start_on(
         self,
@@ -143,8 +186,11 @@ class World(RuleBasedStateMachine):
         kind: Kind,
         good_moves: int,
         troubles: list[Any],
+        *,
+        data: tuple[DatabaseSpec | None, DataPlan | None] = NO_DATA,
     ) -> None:
-        base = spec(plan)
+        database, self.plan = data if kind is Kind.RELEASE else NO_DATA
+        base = spec(plan, database=database)
         self.rollout = rollout(
             spec=replace(base, analysis=replace(base.analysis, on_no_evidence=actions)), kind=kind
         )
@@ -158,7 +204,7 @@ class World(RuleBasedStateMachine):
         """Return a world that goes its own way from here."""
         twin = copy(self)
         twin.images, twin.proved = dict(self.images), set(self.proved)
-        twin.replies = list(self.replies)
+        twin.replies, twin.applied = list(self.replies), list(self.applied)
         return twin
 
     def meets(self, trouble: Any) -> None:
@@ -229,6 +275,8 @@ class World(RuleBasedStateMachine):
             outcome = "done"
         if isinstance(effect, BeginSwap):
             self.send_once(effect, refused=outcome in {"failed", "not yet"}, at_once=half_done)
+        elif isinstance(effect, Migrate | RevertData) and outcome != "done":
+            self.run_some(effect, 1 if half_done else 0)
         elif outcome == "done" or half_done:
             self.obey(effect)
         reply = self.answer(effect, outcome, smoke)
@@ -244,6 +292,19 @@ class World(RuleBasedStateMachine):
         self.swap_lands = True
         if at_once:
             self.swap_takes_place()
+
+    def run_some(self, effect: Migrate | RevertData, most: int) -> None:
+        """Run *most* of the scripts that are still to run."""
+        is_up = isinstance(effect, Migrate)
+        ids = effect.migrations if is_up else tuple(reversed(effect.migrations))
+        left = [name for name in ids if (name in self.applied) != is_up]
+        for name in left[:most]:
+            if is_up:
+                self.applied.append(name)
+                wanted = effect.database.backup is not BackupKind.NONE
+                self.applied_unsaved |= wanted and not self.restore_point
+            else:
+                self.applied.remove(name)
 
     def swap_takes_place(self) -> None:
         """Exchange the builds, if a swap is on its way; a build keeps its proof."""
@@ -262,25 +323,31 @@ class World(RuleBasedStateMachine):
                     self.routing = Routing()
             case FollowSwap():
                 self.swap_takes_place()
+            case BackupDatabase() | Migrate() | RevertData():
+                self.obey_about_data(effect)
             case Stage():
                 self.images[effect.slot] = effect.release
                 self.proved.discard(effect.slot)
             case Route():
                 self.routing = effect.routing
             case Restore():
-                self.routing = (
-                    Routing()
-                    if effect.stable == PRODUCTION
-                    else Routing(
-                        ((effect.stable, 100),)  # type: ignore[arg-type]
-                    )
-                )
-                if effect.in_place:
-                    self.images[effect.stable] = str(effect.stable_release)
-                if effect.bad is not None and effect.stable_release is not None:
-                    self.images[effect.bad] = effect.stable_release
+                self.restore(effect)
             case _:
                 pass
+
+    def restore(self, effect: Restore) -> None:
+        everyone = ((effect.stable, Percent(100)),)
+        self.routing = Routing() if effect.stable == PRODUCTION else Routing(everyone)
+        if effect.in_place:
+            self.images[effect.stable] = str(effect.stable_release)
+        if effect.bad is not None and effect.stable_release is not None:
+            self.images[effect.bad] = effect.stable_release
+
+    def obey_about_data(self, effect: BackupDatabase | Migrate | RevertData) -> None:
+        if isinstance(effect, BackupDatabase):
+            self.restore_point = True
+        else:
+            self.run_some(effect, len(effect.migrations))
 
     def answer(  # noqa: PLR0911 - one answer per kind of effect
         self, effect: Effect, outcome: str, smoke: Smoke
@@ -300,6 +367,7 @@ class World(RuleBasedStateMachine):
                 idle=BLUE,
                 stable_image="r.io/shop@" + OLD,
                 stable_release=OLD,
+                data=self.plan,
             )
         if isinstance(effect, CheckReady):
             if smoke is Smoke.PASSED and self.images[effect.slot] == effect.release:
@@ -313,7 +381,9 @@ class World(RuleBasedStateMachine):
             )
         if isinstance(effect, PrepareSwap | BeginSwap | FollowSwap):
             return self.answer_about_swap(effect, outcome)
-        assert isinstance(effect, Stage | Route | Restore | Watch)
+        assert isinstance(
+            effect, Stage | Route | Restore | Watch | BackupDatabase | Migrate | RevertData
+        )
         return Done(at=self.now, key=key)
 
     def answer_about_swap(
@@ -402,13 +472,66 @@ class World(RuleBasedStateMachine):
     def rolled_back_means_stable_serves_everyone_and_the_bad_slot_is_refilled(self) -> None:
         if self.rollout.state is State.ROLLED_BACK and self.rollout.kind is Kind.RELEASE:
             assert self.routing.of(PRODUCTION) == 100
-            assert self.images == {PRODUCTION: OLD, BLUE: OLD}  # a swap that lands late is harmless
+            data = self.rollout.data
+            untouched = data is not None and data.begun and not data.applied
+            blue = "nothing" if untouched else OLD
+            assert self.images == {
+                PRODUCTION: OLD,
+                BLUE: blue,
+            }  # a swap that lands late is harmless
 
     @invariant()
     def untouched_means_nothing_was_touched(self) -> None:
         if self.rollout.state is State.REJECTED:
             assert self.routing.of(BLUE) == 0
             assert self.images[BLUE] == "nothing"
+            assert self.applied == []
+
+    @invariant()
+    def nobody_is_served_by_a_build_whose_schema_does_not_exist(self) -> None:
+        """Only taking back what the stable build misses may take it from the bad one."""
+        r = self.rollout
+        pending = self.plan.pending if self.plan else ()
+        is_missing = set(self.applied) != set(pending)
+        taking_back = r.data is not None and r.data.plan.way_back is WayBack.DOWN
+        for slot in (PRODUCTION, BLUE):
+            if self.routing.of(slot) > 0 and self.images[slot] == NEW and is_missing:
+                assert r.kind is Kind.ROLLBACK or (r.state is State.ROLLING_BACK and taking_back)
+        if r.state not in {*BEFORE_STAGING, State.ROLLING_BACK, *ENDS} or (
+            r.state is State.SUCCEEDED
+        ):
+            assert not is_missing
+
+    @invariant()
+    def the_stable_build_never_serves_alone_without_what_was_taken_from_it(self) -> None:
+        """Where the down scripts fail somebody was paged, and it is said at the end."""
+        r = self.rollout
+        if r.data is None or r.data.plan.way_back is not WayBack.DOWN or r.data.kept_because:
+            return
+        over = r.state in {State.ROLLED_BACK, State.SUPERSEDED}
+        goes_back = r.state is State.ROLLING_BACK
+        if over or (goes_back and isinstance(r.awaiting, Restore | PrepareSwap)):
+            assert self.applied == []
+
+    @invariant()
+    def nothing_runs_before_there_is_a_way_back(self) -> None:
+        assert not self.applied_unsaved
+
+    @invariant()
+    def what_stays_in_the_database_is_what_was_configured_and_it_is_said(self) -> None:
+        r = self.rollout
+        if r.state not in {State.ROLLED_BACK, State.SUPERSEDED} or r.data is None:
+            return
+        database = r.spec.database
+        assert database is not None
+        keeps = database.on_rollback is OnRollback.KEEP or not r.data.plan.has_down
+        must_go = r.data.plan.way_back is WayBack.DOWN or not keeps
+        if must_go and not r.data.kept_because:
+            assert self.applied == []
+        if r.data.begun:
+            assert all(name in r.why for name in r.data.plan.pending) or "WARNING" in r.why
+        if self.applied:
+            assert not r.data.reverted
 
     @invariant()
     def succeeded_means_the_new_build_serves_everyone(self) -> None:
@@ -432,6 +555,10 @@ def check(world: World) -> None:
     world.every_state_that_lasts_has_a_deadline_and_a_wake_up()
     world.rolled_back_means_stable_serves_everyone_and_the_bad_slot_is_refilled()
     world.untouched_means_nothing_was_touched()
+    world.nobody_is_served_by_a_build_whose_schema_does_not_exist()
+    world.the_stable_build_never_serves_alone_without_what_was_taken_from_it()
+    world.nothing_runs_before_there_is_a_way_back()
+    world.what_stays_in_the_database_is_what_was_configured_and_it_is_said()
     world.succeeded_means_the_new_build_serves_everyone()
 
 
@@ -465,6 +592,7 @@ SWEPT = (
 )
 LONGEST_GOOD_WAY = 13
 SWAP_BEGINS, SWAP_IS_OVER = 7, 16  # moves of the good way; before them both strategies are alike
+DATA_IS_READY = 6  # moves of the good way; from then on nothing is new but the way back
 PLATFORM_GIVES_UP = ("undone",) * 20
 
 
@@ -502,6 +630,40 @@ def sweep_long_roads_of_swaps() -> None:
         check(world)
 
 
+def sweep_pairs_of_trouble_with_data() -> None:
+    """Let every pair of troubles meet every point of the way to a migrated database."""
+    plan = plan_of(ApprovalPoint.NEVER, ExpiryAction.ROLL_BACK, 10)
+    troubles_met = tuple(t for t in TROUBLES if t != "undone" and not isinstance(t, Label))
+    for data, good_moves in product(FORWARD_DATA, range(1, DATA_IS_READY)):
+        so_far = World()
+        so_far.start_on(plan, NoEvidence(), Kind.RELEASE, good_moves, [], data=data)
+        for first in troubles_met:
+            once = so_far.fork()
+            once.meets(first)
+            for second in troubles_met:
+                world = once.fork()
+                for trouble in (second, "done", "until woken"):
+                    world.meets(trouble)
+                    check(world)
+
+
+def sweep_roads_back_with_data() -> None:
+    """Let every way back meet the down scripts' every end."""
+    kinds = (StrategyKind.ROUTE, StrategyKind.SWAP)
+    plans = [plan_of(ApprovalPoint.NEVER, ExpiryAction.ROLL_BACK, 10, kind=kind) for kind in kinds]
+    ends = ("done", "failed", "not yet", "past the deadline")
+    begins = (Abort, Supersede, Alerted, "failed")
+    moves = range(2, LONGEST_GOOD_WAY + 4)
+    for plan, data, good_moves, begin in product(plans, BACKWARD_DATA, moves, begins):
+        so_far = World()
+        so_far.start_on(plan, NoEvidence(), Kind.RELEASE, good_moves, [begin], data=data)
+        for first, second in product(ends, ends):
+            world = so_far.fork()
+            for trouble in (first, second, "done", "done", "done", "done"):
+                world.meets(trouble)
+                check(world)
+
+
 def break_preflight() -> None:
     world = World()
     world.start_on(strategy(10), NoEvidence(), Kind.RELEASE, 1, [])
@@ -514,6 +676,8 @@ def test_any_order_is_safe_and_every_row_is_taken() -> None:
     TAKEN.clear()
     sweep_pairs_of_trouble()
     sweep_long_roads_of_swaps()
+    sweep_pairs_of_trouble_with_data()
+    sweep_roads_back_with_data()
     break_preflight()
     run_state_machine_as_test(
         World,

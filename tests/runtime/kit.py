@@ -10,6 +10,11 @@ from typing import Any
 from controller.adapters.codec import encode
 from controller.adapters.memory.bus import Delivery, MemoryBus
 from controller.adapters.memory.clock import ManualClock
+from controller.adapters.memory.database import (
+    MemoryDatabase,
+    MemoryMigrations,
+    MemoryRestorePoints,
+)
 from controller.adapters.memory.evidence import MemoryEvidence
 from controller.adapters.memory.metrics import MemoryPlatformMetrics
 from controller.adapters.memory.platform import MemoryPlatform
@@ -138,6 +143,8 @@ class Ports:
     registry: Any
     telemetry: Any
     evidence: Any
+    migrations: Any
+    restore_points: Any
 
 
 class Killed(CancelledError):  # noqa: N818 - it is no error of ours
@@ -219,6 +226,7 @@ class House:
         self.telemetry = MemoryTelemetry(weather=self.weather)
         self.evidence = MemoryEvidence(weather=self.weather)
         self.metrics = MemoryPlatformMetrics(weather=self.weather)
+        self.database = MemoryDatabase(weather=self.weather)
         self.killed = 0
         self.handled = 0
         for each in self.configuration.specs.values():
@@ -235,6 +243,8 @@ class House:
             registry=self.registry,
             telemetry=self.telemetry,
             evidence=self.evidence,
+            migrations=MemoryMigrations(self.database),
+            restore_points=MemoryRestorePoints(self.database),
         )
         self._build(self.wrap(ports) if self.wrap else ports)
 
@@ -260,6 +270,8 @@ class House:
                 telemetry=ports.telemetry,
                 observer=self.observer,
                 clock=self.clock,
+                migrations=ports.migrations,
+                restore_points=ports.restore_points,
             ),
             witness=Witness(buckets=ports.store, evidence=ports.evidence),
             clock=self.clock,

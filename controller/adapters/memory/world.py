@@ -65,7 +65,7 @@ class Weather:
     """Which call meets which fault: by script per operation, or by a function.
 
     Operations: read, hosts, stage, route, instances, log_tail, ready, smoke, get, digest_of, look,
-    differences, swap, follow, unlock.
+    differences, swap, follow, unlock, look_at_data, backup, migrate, revert_data.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,113 @@
+"""The database that an app's builds share, and what may be done to it."""
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from controller.config.fields import Duration, Shape
+from controller.config.section import Section
+from controller.core import data
+
+_BUNDLES: Final = data.Bundles()
+_SPEC: Final = data.DatabaseSpec(connection="-")
+_CONTAINER: Final = r"^https://[a-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9-]+){1,2}/?$"
+
+
+def _no_string(value: str) -> str | None:
+    if "://" in value or "=" in value:
+        return "Put the connection string into Key Vault, and name its secret here."
+    return None
+
+
+def _no_token(value: str) -> str | None:
+    bare = value.partition("?")[0]
+    return f"Without a token; did you mean '{bare}'?" if bare != value else None
+
+
+SecretName = Annotated[
+    str,
+    Shape(
+        r"^[0-9A-Za-z][0-9A-Za-z-]*$",
+        "the name of a secret: letters, digits and '-'",
+        127,
+        _no_string,
+    ),
+]
+ContainerUrl = Annotated[
+    str,
+    Shape(_CONTAINER, "the https URL of a blob container", 300, _no_token),
+]
+BlobPrefix = Annotated[
+    str, Shape(r"^[A-Za-z0-9._/-]*$", "what the blobs' names begin with, such as shop/", 200)
+]
+
+
+class BundlesSection(Section):
+    """Where the migrations of a release are found."""
+
+    source: Annotated[data.BundleSource, Field(strict=False)] = Field(
+        default=_BUNDLES.source,
+        description="image: attached to the image's digest in its registry; blob: in a container, "
+        "under the digest or the tag.",
+    )
+    url: ContainerUrl | None = Field(default=None, description="The container, for blob.")
+    prefix: BlobPrefix = Field(
+        default=_BUNDLES.prefix, description="What the blobs' names begin with, for blob."
+    )
+
+    def to_core(self) -> data.Bundles:
+        """Return the core's form."""
+        url = self.url.rstrip("/") if self.url else None
+        return data.Bundles(source=self.source, url=url, prefix=self.prefix)
+
+
+class DatabaseSection(Section):
+    """The database that the app's builds share. Without it no release migrates anything."""
+
+    connection: SecretName = Field(
+        description="Name of the secret that holds the connection string, never the string."
+    )
+    bundles: BundlesSection = Field(
+        default=BundlesSection(), description="Where the migrations of a release are found."
+    )
+    contract: Annotated[data.ContractPolicy, Field(strict=False)] = Field(
+        default=_SPEC.contract,
+        description="What becomes of a release that takes away what the stable build may use: "
+        "refuse; or allow, where down scripts lead back. After it no rollback to an earlier one.",
+    )
+    on_rollback: Annotated[data.OnRollback, Field(strict=False)] = Field(
+        default=_SPEC.on_rollback,
+        description="What a rollback does with what was only added: keep (the stable build runs "
+        "on it), or down (the down scripts run, last).",
+    )
+    backup: Annotated[data.BackupKind, Field(strict=False)] = Field(
+        default=_SPEC.backup,
+        description="What is made before a migration begins: none; dump: a logical dump that is "
+        "read back; platform: the database service's own backup.",
+    )
+    lock_timeout: Duration = Field(
+        default=_SPEC.lock_timeout,
+        ge=timedelta(milliseconds=100),
+        le=timedelta(minutes=5),
+        description="A statement waits so long for a lock while users wait behind it; then it is "
+        "tried again.",
+    )
+    statement_timeout: Duration = Field(
+        default=_SPEC.statement_timeout,
+        ge=timedelta(seconds=1),
+        le=timedelta(days=1),
+        description="One statement may take so long. Then: rolled back.",
+    )
+
+    def to_core(self) -> data.DatabaseSpec:
+        """Return the core's form."""
+        return data.DatabaseSpec(
+            connection=self.connection,
+            bundles=self.bundles.to_core(),
+            contract=self.contract,
+            on_rollback=self.on_rollback,
+            backup=self.backup,
+            lock_timeout=self.lock_timeout,
+            statement_timeout=self.statement_timeout,
+        )
