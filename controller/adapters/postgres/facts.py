@@ -116,7 +116,7 @@ async def read_facts(connection: Connection) -> DatabaseFacts:
         taken_at=_moment(taken_at),
         migration_head=await read_head(connection),
         tables=(*await _tables(connection), *await _large_objects(connection)),
-        sequences=await _sequences(connection),
+        sequences=await read_sequences(connection),
         constraints=await _texts(connection, _CONSTRAINTS),
         indexes=await _texts(connection, _INDEXES),
         extensions=await _extensions(connection),
@@ -162,7 +162,7 @@ async def _large_objects(connection: Connection) -> list[TableFacts]:
     return [TableFacts(name="pg_catalog.pg_largeobject", rows=int(rows), checksum=str(total))]
 
 
-async def _sequences(connection: Connection) -> Mapping[str, int]:
+async def read_sequences(connection: Connection) -> Mapping[str, int]:
     """Return the last value that each gave; of one that gave none, the one before its first."""
     found: dict[str, int] = {}
     for schema, name, increment in await _rows(connection, _SEQUENCES):

@@ -30,6 +30,7 @@ _CREATE: Final = """
         statements_done integer NOT NULL DEFAULT 0,
         statements_undone integer NOT NULL DEFAULT 0,
         statement_begun integer,
+        is_undoing boolean NOT NULL DEFAULT false,
         started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         finished_at timestamptz,
         applied_by text NOT NULL
@@ -39,7 +40,8 @@ _CREATE: Final = """
         ' when Slipway was killed.'
 """
 _ROWS: Final = """
-    SELECT id, format, sha256, statements_done, statements_undone, statement_begun, finished_at
+    SELECT id, format, sha256, statements_done, statements_undone, statement_begun, is_undoing,
+           finished_at
     FROM slipway.slipway_migrations ORDER BY position
 """
 # By their columns, as both tools let people name the table.
@@ -67,12 +69,13 @@ class Row:
     statements_done: int
     statements_undone: int
     statement_begun: int | None  # outside of a transaction: whether it ended is not known
+    is_undoing: bool  # its down script has begun, statement by statement
     finished_at: datetime | None
 
     @property
     def is_whole(self) -> bool:
         """Tell whether it is applied, no more and no less."""
-        return self.finished_at is not None and self.statements_undone == 0
+        return self.finished_at is not None and not self.is_undoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +142,19 @@ async def own_rows(connection: Connection) -> list[Row]:
             statements_done=int(done),
             statements_undone=int(undone),
             statement_begun=begun,
+            is_undoing=bool(is_undoing),
             finished_at=finished_at,
         )
-        for id_, kind, sha256, done, undone, begun, finished_at in await cursor.fetchall()
+        for (
+            id_,
+            kind,
+            sha256,
+            done,
+            undone,
+            begun,
+            is_undoing,
+            finished_at,
+        ) in await cursor.fetchall()
     ]
 
 
@@ -251,6 +264,15 @@ async def note_done(connection: Connection, id_: str, done: int) -> None:
         "UPDATE slipway.slipway_migrations SET statements_done = %s, statement_begun = NULL"
         " WHERE id = %s",
         [done, id_],
+    )
+
+
+async def begin_undo(connection: Connection, id_: str) -> None:
+    """Write that the down script begins, statement by statement: no longer is it applied."""
+    await connection.execute(
+        "UPDATE slipway.slipway_migrations SET is_undoing = true, statement_begun = NULL"
+        " WHERE id = %s",
+        [id_],
     )
 
 

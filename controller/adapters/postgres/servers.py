@@ -16,8 +16,7 @@ from psycopg.errors import (
 )
 
 from controller.adapters.postgres.client_tools import connection_words
-from controller.adapters.postgres.facts import _sequences as read_sequences
-from controller.adapters.postgres.facts import read_facts
+from controller.adapters.postgres.facts import read_facts, read_sequences
 from controller.adapters.postgres.history import read_head
 from controller.core.errors import AccessDeniedError, PermanentError, SlipwayError, TransientError
 from controller.ports_data import DatabaseFacts, DatabaseLogin, DatabaseView
