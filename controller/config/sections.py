@@ -179,7 +179,9 @@ class AppSection(Section):
         default=AlertsSection(), description="Which alerts of Azure Monitor end a rollout."
     )
     database: DatabaseSection | None = Field(
-        default=None, description="The database that its builds share, and its migrations."
+        default=None,
+        description="The database that its builds share, and its migrations. Leave it out for now: "
+        "its parts are not wired together yet, and releases of an app with one are rejected.",
     )
     deadlines: DeadlinesSection = Field(
         default=DeadlinesSection(), description="Time limits of the states."
