@@ -1,7 +1,7 @@
 """Backup sets of a real PostgreSQL: made, killed, damaged, drilled, restored, pruned."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -119,24 +119,46 @@ async def test_a_set_holds_the_dump_and_what_it_has_to_equal(still: DatabaseLogi
 async def test_dump_and_facts_are_of_one_moment_though_somebody_writes(shop: DatabaseLogin) -> None:
     """Rows come and go all the while; what is restored equals what was recorded all the same."""
     stand = Stand(shop)
-    busy = asyncio.create_task(keep_writing(shop))
-    try:
+    async with Busy(keep_writing, shop):
         made = await stand.backups.create(request())
         found = await stand.backups.drill(DRILL)
-    finally:
-        busy.cancel()
-        await asyncio.gather(busy, return_exceptions=True)
     assert found.set_id == made.id
     assert (found.is_whole, found.differences) == (True, ())
 
 
 async def keep_writing(login: DatabaseLogin) -> None:
-    while True:
-        await run(
-            login,
-            "INSERT INTO customers (name) VALUES (random()::text)",
-            "DELETE FROM orders WHERE id IN (SELECT id FROM orders ORDER BY random() LIMIT 3)",
-        )
+    await run(
+        login,
+        "INSERT INTO customers (name) VALUES (random()::text)",
+        "DELETE FROM orders WHERE id IN (SELECT id FROM orders ORDER BY random() LIMIT 3)",
+    )
+
+
+class Busy:
+    """Does something again and again. It is never cancelled.
+
+    A client that gives up while it logs in and leaves its socket open holds up DROP DATABASE for
+    authentication_timeout, a minute: PostgreSQL waits for it.
+    """
+
+    def __init__(
+        self, work: Callable[[DatabaseLogin], Awaitable[None]], login: DatabaseLogin
+    ) -> None:
+        self._work = work
+        self._login = login
+        self._is_over = False
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._go_on())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_over = True
+        await self._task
+
+    async def _go_on(self) -> None:
+        while not self._is_over:
+            with suppress(psycopg.Error):  # cut off: it comes back at once, as a pool does
+                await self._work(self._login)
 
 
 async def test_the_same_job_again_is_the_same_set_and_uploads_nothing(still: DatabaseLogin) -> None:
@@ -417,14 +439,9 @@ async def test_the_own_database_is_exchanged_kept_and_backed_up_first(shop: Data
     before = await contents(shop)
     await run(shop, "DELETE FROM orders", "UPDATE customers SET name = id || ' spoilt'")
     spoilt = await contents(shop)
-    clients = [asyncio.create_task(keep_asking(shop)) for _ in range(3)]
-    try:
+    async with Busy(keep_asking, shop), Busy(keep_asking, shop), Busy(keep_asking, shop):
         plan = await stand.backups.plan_restore(await own(stand, made))
         done = await stand.backups.restore(await own(stand, made), stand.tell)
-    finally:
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
 
     assert plan.overwrites
     assert plan.size_now > 0
@@ -445,10 +462,7 @@ async def test_the_own_database_is_exchanged_kept_and_backed_up_first(shop: Data
 
 
 async def keep_asking(login: DatabaseLogin) -> None:
-    """A pool: it connects again as soon as it is cut off."""
-    while True:
-        with suppress(psycopg.Error):
-            await run(login, "SELECT 1", "SELECT pg_sleep(0.2)")
+    await run(login, "SELECT 1", "SELECT pg_sleep(0.2)")
 
 
 @pytest.mark.parametrize("confirm", ["", "yes", "shop"])
