@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ INSERT INTO "__EFMigrationsHistory" VALUES ('20261001000000_Orders', '9.0.0');
 
 
 @asynccontextmanager
-async def a_server() -> AsyncIterator[DatabaseLogin]:
+async def a_server() -> AsyncGenerator[DatabaseLogin]:
     """Yield the superuser's login to a server of our own."""
     async with PostgresServer() as server:
         address = DatabaseAddress(
@@ -65,7 +65,7 @@ async def a_server() -> AsyncIterator[DatabaseLogin]:
 
 
 @asynccontextmanager
-async def connected(login: DatabaseLogin) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def connected(login: DatabaseLogin) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
     async with await psycopg.AsyncConnection.connect(
         connection_words(login.address), password=login.password
     ) as connection:
@@ -145,7 +145,7 @@ def request(job: str = "job-1", **changes: Any) -> BackupRequest:
 
 
 @asynccontextmanager
-async def a_database(server: DatabaseLogin, script: str = "") -> AsyncIterator[DatabaseLogin]:
+async def a_database(server: DatabaseLogin, script: str = "") -> AsyncGenerator[DatabaseLogin]:
     """A new database on *server*, gone afterwards."""
     name = f"shop_{uuid.uuid4().hex[:8]}"
     await run(server, f"CREATE DATABASE {name} TEMPLATE template0")

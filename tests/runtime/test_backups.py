@@ -384,7 +384,8 @@ async def test_a_drill_says_what_is_not_as_it_was_recorded(
 ) -> None:
     """A set, well made of a dump that is not of what was recorded: only comparing finds that."""
     stand = Stand(shop)
-    old = b"".join([piece async for piece in stand.means.dumper.dump(shop.address, shop.password)])
+    dumper = PostgresDumper(places=[find_binaries()])
+    old = b"".join([piece async for piece in dumper.dump(shop.address, shop.password)])
     await run(shop, change)
 
     class Old(PostgresDumper):

@@ -152,6 +152,28 @@ class ArmSlot:
             names = await self._operations.list_slot_configuration_names(*self._site)
         return frozenset(names.app_setting_names or ())
 
+    async def slot_configuration_names(self) -> dict[str, list[str]]:
+        """GET slotConfigNames: all that stays with a slot, by what it is."""
+        with self._errors("reading the slot settings of"):
+            names = await self._operations.list_slot_configuration_names(*self._site)
+        return {
+            "app_settings": sorted(names.app_setting_names or ()),
+            "connection_strings": sorted(names.connection_string_names or ()),
+            "storage": sorted(names.azure_storage_config_names or ()),
+        }
+
+    async def connection_strings(self) -> dict[str, tuple[str, str]]:
+        """POST config/connectionstrings/list: type and value by name."""
+        with self._errors("reading the connection strings of"):
+            if self._name is None:
+                found = await self._operations.list_connection_strings(*self._site)
+            else:
+                found = await self._operations.list_connection_strings_slot(*self._site, self._name)
+        return {
+            name: (str(getattr(each.type, "value", each.type)), each.value or "")
+            for name, each in (found.properties or {}).items()
+        }
+
     def _errors(self, doing: str) -> AbstractContextManager[None]:
         return arm_errors(self._target, self._slot, f"{doing} {self._target.site}/{self._slot}")
 
