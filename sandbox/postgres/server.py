@@ -52,7 +52,7 @@ class PostgresServer:
     that is no Linux, a killed process leaves it behind. Data is on disk until `stop`.
 
     Args:
-        authority: for TLS.
+        authority: for TLS, which the wheel's server was built without.
         settings: of postgresql.conf, beside those that make it fast.
         binaries: directory of the programs; None: found.
     """
@@ -212,6 +212,11 @@ class PostgresServer:
                     return True
         except TimeoutError:
             raise PostgresServerError(f"PostgreSQL took no connections:\n{self.log}") from None
+        if "not supported by this build" in self.log:
+            raise PostgresServerError(
+                "This PostgreSQL was built without TLS, as that of the wheel is. Install another"
+                " (Debian: postgresql), or give no authority."
+            )
         if may_lose_port and "Address already in use" in self.log:
             return False
         raise PostgresServerError(f"PostgreSQL ended:\n{self.log}")

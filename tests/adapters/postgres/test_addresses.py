@@ -25,7 +25,7 @@ SHOP = DatabaseAddress(host="db.example.org", port=5432, database="shop", user="
         (r"host = db.example.org user=app dbname=shop password='it\'s; a \\ b'", r"it's; a \ b"),
         ("host=db.example.org user=app password=a;b dbname=shop", "a;b"),
         ("Host=db.example.org;Username=app;Password=pw;Database=shop", "pw"),
-        ("Server=db.example.org;User Id=app;Pwd=a=b;Database=shop;Port=5432;Ssl Mode=Require", "a=b"),
+        ("Server=db.example.org;User Id=app;Pwd=a=b;Database=shop;SslMode=Require;", "a=b"),
         ("host=db.example.org;username=app;password=a b;database=shop", "a b"),
         ("password=a b;host=db.example.org;username=app;database=shop", "a b"),
         ("password=x;host=db.example.org;username=app;database=shop", "x"),

@@ -16,7 +16,6 @@ from sandbox.postgres import PostgresServer
 from tests.adapters.postgres.kit import ORDER, database_at, fresh, migration, run
 
 SCRIPT = """
-    CREATE EXTENSION pg_trgm;
     CREATE DOMAIN positive AS int CHECK (VALUE > 0);
     CREATE SCHEMA "Odd shop";
     CREATE TABLE "Odd shop".orders (
@@ -59,7 +58,7 @@ CHANGES = {
     "a default": """ALTER TABLE "Odd shop".orders ALTER "the name" SET DEFAULT 'y'""",
     "a domain's check": "ALTER DOMAIN positive DROP CONSTRAINT positive_check",
     "an index": """DROP INDEX "Odd shop".orders_price""",
-    "an extension": "DROP EXTENSION pg_trgm",
+    "an extension": "DROP EXTENSION plpgsql",
     "a large object": "SELECT lo_put(4711, 2, 'X')",
     "the migration head": "UPDATE slipway.slipway_migrations SET id = 'another'",
 }
