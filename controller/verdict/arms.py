@@ -98,11 +98,18 @@ class Tail:
 class Seen:
     """One pair of buckets as the tests look at it: its control, and how slow each build was."""
 
-    __slots__ = ("canary_slow", "control", "pair", "probes_slow", "stable_slow")
+    __slots__ = ("canary_slow", "control", "is_warm", "pair", "probes_slow", "stable_slow")
 
-    def __init__(self, pair: Pair, *, was_probed: bool = False) -> None:
-        """Take a pair, and whether there were requests of our own in one of the last before it."""
+    def __init__(self, pair: Pair, *, is_warm: bool, was_probed: bool) -> None:
+        """Take a pair and what those before it say of it.
+
+        Args:
+            pair: of buckets.
+            is_warm: it tells of a time after the warm-up.
+            was_probed: there were requests of our own in one of the last before it.
+        """
         self.pair = pair
+        self.is_warm = is_warm
         self.control = control_of(pair, was_probed=was_probed)
         self.canary_slow = Tail(pair.canary.slow_rows)
         self.stable_slow = Tail(pair.stable.slow_rows if pair.stable else {})
@@ -116,13 +123,20 @@ def bins(ratio: float) -> int:
     return round(math.log10(ratio) * BINS_PER_DECADE)
 
 
-def is_warm(question: Question, pair: Pair) -> bool:
-    """Whether the warm-up was over when what *pair* shows happened.
+def warm_since(question: Question) -> datetime | None:
+    """Return the start of the first bucket that tells of a time after the warm-up; None: none yet.
 
     Caches are filled by then, connections stand, and what users did had the time to be told of.
     """
-    begun = question.pairs[0].start
-    return pair.start - pair.lag >= begun + question.gate.warm_up
+    if not question.pairs:
+        return None
+    ends = question.pairs[0].start + question.gate.warm_up
+    return next((pair.start for pair in question.pairs if pair.start - pair.lag >= ends), None)
+
+
+def _early(question: Question) -> list[Pair]:
+    since = warm_since(question)
+    return [pair for pair in question.pairs if since is None or pair.start < since]
 
 
 def latency_edges(question: Question) -> Edges | None:
@@ -132,18 +146,12 @@ def latency_edges(question: Question) -> Edges | None:
     """
     if question.learned is not None:
         return question.learned.edges
-    early = [p.stable.slow_rows for p in question.pairs if p.stable and not is_warm(question, p)]
-    return _edges(added(early))
+    return _edges(added(pair.stable.slow_rows for pair in _early(question) if pair.stable))
 
 
 def probe_edges(question: Question) -> Edges | None:
     """Return the bins of p50, p90, p99 of our own requests to stable during the warm-up."""
-    early = [
-        pair.probes[1].histogram
-        for pair in question.pairs
-        if pair.probes and not is_warm(question, pair)
-    ]
-    return _edges(added(early))
+    return _edges(added(pair.probes[1].histogram for pair in _early(question) if pair.probes))
 
 
 def _edges(histogram: Mapping[int, int]) -> Edges | None:

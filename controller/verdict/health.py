@@ -18,9 +18,9 @@ from controller.verdict.arms import (
     control_of,
     failing_sessions,
     failures,
-    is_warm,
     latency_edges,
     probe_edges,
+    warm_since,
 )
 from controller.verdict.buckets import latency_bin
 from controller.verdict.evariable import Block, log_e, log_e_alone
@@ -143,7 +143,7 @@ class Quick:
     def take(self, seen: Seen, *, counts: bool) -> None:
         """See `Sound.take`."""
         users, own = self._of_users(seen), self._of_probes(seen)
-        if counts and is_warm(self._question, seen.pair):
+        if counts and seen.is_warm:
             self._wealth.bet(
                 [log / self._dispersion + more for log, more in zip(users, own, strict=True)]
             )
@@ -217,7 +217,9 @@ def is_compared(question: Question) -> bool:
 def _tests_of(question: Question) -> Sequence[Test]:
     wanted = [i for i, percent in enumerate(QUANTILES) if percent in question.gate.quantiles]
     quick = [Quick(question, index) for index in wanted]
-    if is_compared(question) and all(test.is_known for test in quick):
+    # During the warm-up of a build whose predecessor has no past, thresholds may still be learned.
+    may_be_known = warm_since(question) is None or all(test.is_known for test in quick)
+    if is_compared(question) and may_be_known:
         return [Sound(question), *quick]
     return [Sound(question), WithinLimit(question)]
 

@@ -8,7 +8,6 @@ from controller.verdict.arms import (
     Control,
     Seen,
     bins,
-    is_warm,
     latency_edges,
     probe_edges,
 )
@@ -67,7 +66,7 @@ class Latency:
         in_trouble = self._in_trouble(seen)
         users = self._of_users(seen)
         own = self._of_probes(seen)
-        if is_warm(self._question, seen.pair) and (users or own):
+        if seen.is_warm and (users or own):
             nothing = [0.0] * len(_SLOWER)
             both = zip(users or nothing, own or nothing, strict=True)
             self._wealth.bet([user + probe for user, probe in both], self._shaken)
@@ -160,7 +159,7 @@ class SlowerThanLimit:
         """See `Process`."""
         if seen.control is not Control.PAST:
             return
-        if not is_warm(self._question, seen.pair):
+        if not seen.is_warm:
             return
         total, slow = seen.canary_slow.total, seen.canary_slow.above(self._edge)
         if total:

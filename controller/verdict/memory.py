@@ -6,9 +6,10 @@ one rollout again and again may keep a `Memory` of it, and each answer costs the
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from controller.verdict.arms import A_MOMENT, Seen, is_warm
+from controller.verdict.arms import A_MOMENT, Seen, warm_since
 from controller.verdict.evidence import Evidence, Scales
 from controller.verdict.health import Checkup, Health, is_compared
 from controller.verdict.question import Pair, Question
@@ -36,25 +37,34 @@ class Memory:
             question.step_since,
             is_compared(question),
         )
+        since = warm_since(question)
         scales, checkup = self._scales, self._checkup
-        if scales is None or checkup is None or key != self._key or not self._goes_on(question):
+        if (
+            scales is None
+            or checkup is None
+            or key != self._key
+            or not self._goes_on(question, since)
+        ):
             scales, checkup = Scales(question), Checkup(question)
             self._pairs = ()
         for index in range(len(self._pairs), len(question.pairs)):
             pair, *before = reversed(question.pairs[max(index - A_MOMENT, 0) : index + 1])
-            seen = Seen(pair, was_probed=any(p.probes for p in before))
+            is_warm = since is not None and pair.start >= since
+            seen = Seen(pair, is_warm=is_warm, was_probed=any(p.probes for p in before))
             scales.take(seen)
             checkup.take(seen)
         self._key, self._pairs = key, list(question.pairs)
         self._scales, self._checkup = scales, checkup
         return scales.read(question.pairs), checkup.read()
 
-    def _goes_on(self, question: Question) -> bool:
+    def _goes_on(self, question: Question, since: datetime | None) -> bool:
         """Whether the question's pairs begin with those that were weighed.
 
         During the warm-up everything is weighed anew: what counts as slow may still be learned.
         """
         known = len(self._pairs)
-        if not known or known > len(question.pairs) or not is_warm(question, self._pairs[-1]):
+        if not known or known > len(question.pairs):
+            return False
+        if since is None or self._pairs[-1].start < since:
             return False
         return list(question.pairs[:known]) == self._pairs

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from controller.core.gate import Direction, Learned, LearnedMetric, Margin, Metric, MetricKind
-from controller.verdict.arms import Control, Seen, Tail, failing_sessions, failures, is_warm
+from controller.verdict.arms import Control, Seen, Tail, failing_sessions, failures
 from controller.verdict.buckets import Counts
 from controller.verdict.evariable import Block, log_e, log_e_alone
 from controller.verdict.margins import (
@@ -158,7 +158,7 @@ class Silence:
         if pair.stable is None or not 0 < pair.share < 1:
             return
         self._share = min(self._share, pair.share)
-        if not is_warm(self._question, pair):
+        if not seen.is_warm:
             return
         least = self._question.gate.silence_share * self._share
         block = _traffic(pair)

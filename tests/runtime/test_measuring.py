@@ -84,7 +84,7 @@ async def test_a_metric_that_came_back_is_no_more_said_to_be_away() -> None:
     await house.run_for(MINUTE)
     away = (await house.store.load_watch(WORKSPACE)).watching[0].metric_errors
     house.weather.forecast = None
-    await house.run_for(MINUTE)
+    await house.run_for(MINUTE / 2)
     back = (await house.store.load_watch(WORKSPACE)).watching[0].metric_errors
 
     assert [name for name, _ in away] == ["calls"]
