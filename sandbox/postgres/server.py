@@ -2,10 +2,8 @@
 
 import asyncio
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +16,7 @@ from psycopg import AsyncConnection, sql
 from sandbox.postgres.binaries import find_binaries
 from sandbox.postgres.cluster import SUPERUSER, TEMPLATE_PASSWORD, make_cluster
 from sandbox.postgres.owner import find_owner, runnable
+from sandbox.postgres.places import Place, make_place
 from sandbox.tls import Authority
 
 _START_SECONDS = 60.0  # a quarter of a second when idle; a loaded machine needs patience
@@ -49,7 +48,8 @@ class PostgresServer:
     a superuser, which nobody is on Azure: `create_user` makes one like those there.
 
     The server ends when this process does, however it ends: its kernel sends it SIGQUIT. Where
-    that is no Linux, a killed process leaves it behind. Data is on disk until `stop`.
+    that is no Linux, a killed process leaves it behind. Data is on disk until `stop`; what a
+    killed process left there, the next server removes.
 
     Args:
         authority: for TLS, which the wheel's server was built without.
@@ -73,7 +73,7 @@ class PostgresServer:
         self._settings = {**_SETTINGS, **(settings or {})}
         self._binaries = binaries
         self._owner = find_owner()
-        self._place: Path | None = None
+        self._place: Place | None = None
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -96,7 +96,7 @@ class PostgresServer:
     @property
     def log(self) -> str:
         """What the server has logged."""
-        path = self._place / "server.log" if self._place else None
+        path = self._place.path / "server.log" if self._place else None
         return path.read_text(errors="replace") if path and path.exists() else ""
 
     def url(
@@ -133,7 +133,7 @@ class PostgresServer:
         await self._end(signal.SIGINT)
         place, self._place = self._place, None
         if place is not None:
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            await asyncio.to_thread(place.remove)
 
     async def restart(self, *, crash: bool = False) -> None:
         """End it, with *crash* as if it had crashed, and start it with the same data and port."""
@@ -178,10 +178,8 @@ class PostgresServer:
 
     def _prepare(self) -> Path:
         binaries = self._programs()
-        # Not below the caller's directory: the server's user may be kept out of that.
-        self._place = Path(tempfile.mkdtemp(prefix="slipway-postgres-"))
-        self._place.chmod(0o755)
-        make_cluster(binaries, self._owner, self._place / "data", self._authority)
+        self._place = make_place()
+        make_cluster(binaries, self._owner, self._place.path / "data", self._authority)
         return binaries
 
     async def _launch(self, binaries: Path) -> None:
@@ -190,11 +188,11 @@ class PostgresServer:
         ssl = "on" if self._authority else "off"
         settings = {**self._settings, "port": str(self.port), "ssl": ssl}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command = [str(binaries / "postgres"), "-D", str(self._place / "data"), *options]
-        with (self._place / "server.log").open("ab") as log:
+        command = [str(binaries / "postgres"), "-D", str(self._place.path / "data"), *options]
+        with (self._place.path / "server.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._owner.command(command),
-                cwd=self._place,
+                cwd=self._place.path,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -21,6 +21,7 @@ from sandbox.postgres import (
 )
 from sandbox.postgres import binaries as binaries_module
 from sandbox.postgres.owner import Owner, find_owner, runnable
+from sandbox.postgres.places import make_place
 from sandbox.tls import create_authority
 
 ROOT = Path(__file__).parents[2]
@@ -145,7 +146,21 @@ async def test_nothing_is_left_after_stop() -> None:
     await server.stop()
     await server.stop()
     assert not _runs(pid)
-    assert not place.exists()
+    assert not place.path.exists()
+
+
+async def test_what_a_killed_process_left_is_removed_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    held, dead, young = make_place(), make_place(), make_place()
+    for place in (dead, young):
+        os.close(place.lock)  # as the kernel does
+    for place in (held, dead):
+        os.utime(place.path, (1, 1))
+    make_place().remove()
+    assert [place.path.exists() for place in (held, dead, young)] == [True, False, True]
+    held.remove()
 
 
 async def test_without_a_server_on_the_machine_the_wheels_is_used(

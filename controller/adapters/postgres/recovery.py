@@ -116,7 +116,7 @@ async def _is_detached(connection: Connection, node: Node) -> bool:
 
 
 async def _is_database_made(connection: Connection, node: Node) -> bool:
-    query = "SELECT FROM pg_catalog.pg_database WHERE datname = %s"
+    query = "SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s"
     return bool(await _rows(connection, query, [node.dbname]))
 
 
@@ -125,7 +125,7 @@ async def _is_database_gone(connection: Connection, node: Node) -> bool:
 
 
 async def _is_tablespace_made(connection: Connection, node: Node) -> bool:
-    query = "SELECT FROM pg_catalog.pg_tablespace WHERE spcname = %s"
+    query = "SELECT 1 FROM pg_catalog.pg_tablespace WHERE spcname = %s"
     return bool(await _rows(connection, query, [node.tablespacename]))
 
 

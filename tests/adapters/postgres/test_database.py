@@ -31,6 +31,8 @@ from tests.adapters.postgres.kit import (
     told,
 )
 
+MIGRATING = "FROM pg_stat_activity WHERE application_name = 'slipway migrates for a test'"
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 USERS = migration(
@@ -166,6 +168,50 @@ async def test_an_invalid_index_that_somebody_left_is_built_anew(server: Postgre
     assert await run(url, "SELECT indisvalid FROM pg_index WHERE indrelid = 't'::regclass") == [
         (True,)
     ]
+
+
+@pytest.mark.parametrize(
+    ("script", "is_half_way"),
+    [
+        (
+            "CREATE UNIQUE INDEX CONCURRENTLY part_m ON part (m)",
+            "SELECT 1 FROM pg_index WHERE NOT indisvalid",
+        ),
+        ("REINDEX INDEX CONCURRENTLY part_n", "SELECT 1 FROM pg_class WHERE relname ~ '_ccnew'"),
+        ("DROP INDEX CONCURRENTLY part_n", "SELECT 1 FROM pg_index WHERE NOT indisvalid"),
+        (
+            "ALTER TABLE parts DETACH PARTITION part CONCURRENTLY",
+            "SELECT 1 FROM pg_inherits WHERE inhdetachpending",
+        ),
+    ],
+)
+async def test_what_stops_half_way_outside_of_a_transaction_is_brought_to_its_end(
+    server: PostgresServer, script: str, is_half_way: str
+) -> None:
+    made = (
+        "CREATE TABLE parts (n int, m int) PARTITION BY RANGE (n);"
+        "CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (9);"
+        "CREATE INDEX part_n ON part (n); INSERT INTO part VALUES (1, 1)"
+    )
+    straight, url = await fresh(server, made), await fresh(server, made)
+    alone = migration("001", script)
+    await database_at(straight).apply([alone], ORDER)
+    database = database_at(url)
+    async with await AsyncConnection.connect(url) as reader:
+        await reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await reader.execute("SELECT * FROM parts")  # its snapshot and its lock are waited for
+        applying = asyncio.create_task(database.apply([alone], ORDER))
+        async with asyncio.timeout(20):
+            while not await run(url, is_half_way):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.02)
+        await run(url, f"SELECT pg_terminate_backend(pid) {MIGRATING}")
+        with pytest.raises(TransientError):
+            await applying
+        assert await run(url, is_half_way) != []
+    await database.apply([alone], ORDER)
+    assert await run(url, is_half_way) == []
+    assert await schema(url) == await schema(straight)
+    assert await told(url) == await told(straight)
 
 
 async def test_settings_of_a_script_hold_for_itself_alone(server: PostgresServer) -> None:

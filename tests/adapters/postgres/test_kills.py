@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from psycopg import AsyncConnection
 
+from controller.core.errors import BusyError
 from controller.ports_data import DatabaseFacts
 from sandbox.postgres import PostgresServer
 from tests.adapters.postgres.kit import ORDER, QUICK, database_at, fresh, run, schema, told
@@ -18,6 +20,11 @@ from tests.adapters.postgres.victims import SCRIPTS
 
 ROOT = Path(__file__).parents[3]
 PATIENT = replace(QUICK, turn=30.0, tries=20)
+
+UNFINISHED = (
+    "SELECT relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE NOT indisvalid"
+)
+BUILDING = "SELECT pid FROM pg_stat_activity WHERE application_name = 'slipway migrates for a test'"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,7 +41,7 @@ class Executioner:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def victim(self, url: str, at: int, *, down: bool) -> dict[str, Any]:
+    async def victim(self, url: str, at: int | str, *, down: bool) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         wish = {"url": url, "at": at, "down": down}
@@ -75,7 +82,8 @@ async def empty(url: str) -> None:
     """Bring the database back to where nothing was applied: much faster than a new one."""
     await run(
         url,
-        "DROP SCHEMA IF EXISTS slipway CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public",
+        "DROP SCHEMA IF EXISTS slipway CASCADE; DROP SCHEMA IF EXISTS app CASCADE;"
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public",
     )
 
 
@@ -116,3 +124,29 @@ async def test_killed_on_the_way_down_the_next_one_ends_where_none_was_killed(
         assert (await executioner.victim(url, at, down=True))["killed"]
         await database.undo(SCRIPTS[::-1], ORDER)
         assert await state(url) == expected, f"killed at {at}"
+
+
+async def test_an_index_whose_builder_is_killed_in_the_middle_is_built_anew(
+    server: PostgresServer, executioner: Executioner
+) -> None:
+    """The server notices that its client is gone, and leaves an index that is not valid."""
+    url = await fresh(server)
+    async with await AsyncConnection.connect(url) as reader:
+        await reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await reader.execute("SELECT 1 FROM pg_class")  # the index waits for this snapshot
+        dead = await executioner.victim(url, "CREATE UNIQUE INDEX CONCURRENTLY", down=False)
+        assert dead["killed"]
+        async with asyncio.timeout(30):
+            while not await run(url, UNFINISHED):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.02)
+        with pytest.raises(BusyError, match=r"slipway migrates for a test"):
+            await database_at(url, replace(QUICK, turn=0.0)).apply(SCRIPTS, ORDER)
+        async with asyncio.timeout(30):
+            while await run(url, BUILDING):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.1)
+        assert await run(url, UNFINISHED) == [("users_name",)]
+    (users, half) = await database_at(url).history()
+    assert (users.is_whole, half.is_whole, half.statements_done) == (True, False, 2)
+    await database_at(url, PATIENT).apply(SCRIPTS, ORDER)
+    assert await run(url, UNFINISHED) == []
+    assert (await database_at(url).facts()).migration_head == SCRIPTS[-1].id

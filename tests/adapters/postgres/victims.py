@@ -23,13 +23,14 @@ from tests.adapters.postgres.kit import ORDER, database_at, migration
 SCRIPTS = [
     migration(
         "001_users",
-        "CREATE TABLE users (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);"
-        "INSERT INTO users (name) SELECT 'user ' || n FROM generate_series(1, 50) n",
-        "DROP TABLE users",
+        "CREATE SCHEMA app;"
+        "CREATE TABLE app.users (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);"
+        "INSERT INTO app.users (name) SELECT 'user ' || n FROM generate_series(1, 50) n",
+        "DROP SCHEMA app CASCADE",
     ),
     migration(
         "002_indexes",
-        "SET search_path = public, pg_temp;"
+        "SET search_path = app;"
         "ALTER TABLE users ADD COLUMN visits int NOT NULL DEFAULT 0;"
         "CREATE UNIQUE INDEX CONCURRENTLY users_name ON users (name);"
         "UPDATE users SET visits = visits + 1;"
@@ -37,6 +38,7 @@ SCRIPTS = [
         "REINDEX INDEX CONCURRENTLY users_name;"
         "DROP INDEX CONCURRENTLY users_visits;"
         "VACUUM users",
+        "SET search_path = app;"
         "CREATE INDEX CONCURRENTLY passing ON users (id, name);"
         "ALTER TABLE users DROP COLUMN visits;"
         "DROP INDEX CONCURRENTLY passing;"
@@ -90,8 +92,8 @@ def _be_victim(wish: dict[str, Any], writer: int) -> None:
     os._exit(0)
 
 
-def _killed_at(number: int) -> list[int]:
-    """Be killed at the *number*-th thing that changes the database.
+def _killed_at(point: int | str) -> list[int]:
+    """Be killed at the n-th thing that changes the database, or at one that begins so.
 
     What commits is sent before, and its answer never read: the server may end it after our death.
     What does not is not sent: were it, the server would take it back, and so it is the same.
@@ -103,7 +105,7 @@ def _killed_at(number: int) -> list[int]:
         if not _changes(gen):
             return await waits(self, gen, **options)
         passed[0] += 1
-        if passed[0] != number:
+        if point not in {passed[0], _text(gen)[: len(str(point))]}:
             return await waits(self, gen, **options)
         outside = self.info.transaction_status is TransactionStatus.IDLE
         if outside or gen.__name__ == "_exit_gen":
@@ -124,14 +126,16 @@ async def _nobody(connector: Connector, pid: int, watch: watching.Watch) -> None
 
 def _changes(gen: Generator[Any, Any, Any]) -> bool:
     """Tell whether a COMMIT or a statement that is no question is about to be sent."""
-    name = gen.__name__
-    if name == "_exit_gen":
-        return True
-    if name != "_execute_gen" or gen.gi_frame is None:
-        return False
+    text = _text(gen)
+    return gen.__name__ == "_exit_gen" or (bool(text) and not text.startswith(_READS))
+
+
+def _text(gen: Generator[Any, Any, Any]) -> str:
+    """Return the statement that is about to be sent; nothing where it is none."""
+    if gen.__name__ != "_execute_gen" or gen.gi_frame is None:
+        return ""
     query = gen.gi_frame.f_locals["query"]
-    text = query.decode() if isinstance(query, bytes) else str(query)
-    return not text.lstrip().startswith(_READS)
+    return (query.decode() if isinstance(query, bytes) else str(query)).lstrip()
 
 
 if __name__ == "__main__":
