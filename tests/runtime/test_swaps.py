@@ -179,8 +179,8 @@ _LATE = LANDS_WITHIN + timedelta(minutes=1)
 async def test_a_kill_at_any_call_swaps_no_second_time(*, is_bad: bool, after: bool) -> None:
     """The process dies at every I/O call in turn; the outcome and the exchanges are the same.
 
-    From just before the first request on: until then both strategies are alike. A kill before a call
-    is one after the call before it: of those every third is enough.
+    From just before the first request on: until then both strategies are alike. A kill before a
+    call is one after the call before it: of those every third is enough.
     """
     counted = Striker()
     expected = await played(counted, is_bad=is_bad)
