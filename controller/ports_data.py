@@ -8,6 +8,7 @@ from typing import Protocol
 
 from controller.core.backup_plan import BackupSpec
 from controller.core.data import DatabaseSpec
+from controller.core.jobs import Job
 from controller.core.plan import AppSpec, Target
 from controller.migrations.bundle import (
     Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
@@ -653,4 +654,27 @@ class RestorePoints(Protocol):
             TransientError: database or vault cannot be reached now.
             PermanentError: it cannot be made, or what was written does not verify.
         """
+        ...
+
+
+# --- Maintenance ---------------------------------------------------------------------------------
+
+
+class JobStore(Protocol):
+    """Keeps jobs of maintenance, so that people can watch them and the next process goes on."""
+
+    async def keep_job(self, job: Job) -> None:
+        """Write *job*, whatever was there under its id.
+
+        Raises:
+            TransientError: it cannot be written now.
+        """
+        ...
+
+    async def job(self, job_id: str) -> Job | None:
+        """Return the job, None where there is none."""
+        ...
+
+    async def jobs(self, app: str, *, limit: int) -> Sequence[Job]:
+        """Return the latest jobs of *app*, newest first."""
         ...
