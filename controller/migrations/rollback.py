@@ -1,7 +1,7 @@
 """What going back past migrations needs, told before anything runs and again when it is asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from controller.migrations.bundle import Kind, Migration
@@ -47,17 +47,19 @@ def way_back(
     migrations = _migrations(done)
     kinds = {migration.id: report.kind(migration.id) for migration in migrations}
     gone = [m.id for m in migrations if kinds[m.id] is Kind.IRREVERSIBLE]
-    if gone:
+    if gone and not coordinate:
         return _refused(
             f"{gone[0]} took away what no script brings back: {_first(report, gone[0])}",
-            "Go forward with a fixed build, or restore the backup that was taken before it.",
+            "Go forward with a fixed build, restore the backup that was taken before it, or agree "
+            "to down scripts that bring back the structure without the rows.",
             gone,
         )
     blocking = [
         m.id for m in migrations if not _lives(report.of(m.id)) or _is_contract(kinds[m.id])
     ]
     if blocking:
-        return _past_contract(migrations, blocking, report, coordinate=coordinate)
+        past = _past_contract(migrations, blocking, report, coordinate=coordinate)
+        return _without_rows(past, gone)
     if any(kind is Kind.DATA for kind in kinds.values()):
         return _past_data(migrations, kinds)
     says = "Nothing to undo: the old build runs on the schema as it is now."
@@ -98,6 +100,14 @@ def _past_contract(
         downs=undone,
         blocking=tuple(blocking),
     )
+
+
+def _without_rows(past: WayBack, gone: Sequence[str]) -> WayBack:
+    """Say of what no script brings back that its rows stay lost."""
+    if not gone or past.way is Way.REFUSED:
+        return past
+    lost = f"The down script of {gone[0]} brings back the structure, not the rows."
+    return replace(past, says=f"{past.says} {lost}")
 
 
 def _past_data(migrations: Sequence[Migration], kinds: dict[str, Kind]) -> WayBack:

@@ -191,7 +191,9 @@ BACK = [
     ),
     ("contract without a script", [REQUIRE], {}, True, Way.REFUSED, []),
     ("contract under no script", [REQUIRE, NICK], {2: "SELECT 1"}, True, Way.REFUSED, []),
-    ("gone is gone", [DROP], {2: "SELECT 1"}, True, Way.REFUSED, []),
+    ("gone is gone", [DROP], {2: "SELECT 1"}, False, Way.REFUSED, []),
+    ("gone, agreed", [DROP], {2: "SELECT 1"}, True, Way.COORDINATED, ["002_step"]),
+    ("gone without a script", [DROP], {}, True, Way.REFUSED, []),
 ]
 
 
@@ -219,6 +221,13 @@ def test_a_refusal_names_the_step_and_the_reason() -> None:
     assert found.blocking == ("003_step",)
     assert "The column mood of users is dropped" in found.says
     assert "restore the backup" in found.fix
+
+
+def test_rows_that_no_script_brings_back_are_spoken_of() -> None:
+    """Who agrees to down scripts is told what they do not do."""
+    found = back(DROP, downs={2: "SELECT 1"}, coordinate=True)
+
+    assert found.says.endswith("002_step brings back the structure, not the rows.")
 
 
 def test_what_cannot_be_seen_is_not_gone_back_past() -> None:
