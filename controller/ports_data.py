@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from controller.core.backup_plan import BackupSpec
-from controller.core.data import DatabaseSpec
+from controller.core.data import DatabaseSpec, ServerName
 from controller.core.jobs import Job
 from controller.core.plan import AppSpec, Target
 from controller.migrations.bundle import (
@@ -677,4 +677,127 @@ class JobStore(Protocol):
 
     async def jobs(self, app: str, *, limit: int) -> Sequence[Job]:
         """Return the latest jobs of *app*, newest first."""
+        ...
+
+
+# --- The database service's own backups ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformServer:
+    """A database server as its platform tells it."""
+
+    name: ServerName
+    host: str  # fully qualified; empty while it is made
+    state: str  # "Ready" where nothing is under way
+    location: str
+    tier: str  # "Burstable", "GeneralPurpose", "MemoryOptimized"
+    size: str  # "Standard_D2ds_v5"
+    version: str  # major version of PostgreSQL
+    storage_gb: int
+    storage_type: str  # "Premium_LRS", "PremiumV2_LRS"; empty where it is not told
+    high_availability: str  # "Disabled", "SameZone", "ZoneRedundant"
+    retention_days: int
+    is_geo_redundant: bool
+    earliest_restore: datetime | None  # None: there is no backup yet
+    is_private: bool  # it is in a virtual network; that cannot be changed by a restore
+    role: str = "Primary"  # or that of a read replica
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether it serves, and nothing is under way."""
+        return self.state.lower() == "ready" and bool(self.host)
+
+    @property
+    def no_backups_because(self) -> str:
+        """Why the platform takes no backups on demand of it; empty where it does."""
+        if self.tier.lower() == "burstable":
+            return "servers of tier Burstable take no backups on demand"
+        if self.storage_type.lower().startswith("premiumv2"):
+            return "servers on Premium SSD v2 take no backups on demand"
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSurroundings:
+    """What belongs to a server and is no data of it: a restore may leave it behind."""
+
+    firewall_rules: Mapping[str, tuple[str, str]] = field(
+        default_factory=dict[str, tuple[str, str]]
+    )  # name -> first and last address
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])  # those somebody set
+    administrators: tuple[str, ...] = ()  # of Microsoft Entra
+    private_endpoints: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
+    virtual_endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformBackup:
+    """One of the platform's backups of a server."""
+
+    name: str
+    kind: str  # "Full": the platform's own; "Customer On-Demand"
+    completed_at: datetime | None  # None: under way
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Tell whether somebody asked for it; only such a one can be deleted."""
+        return self.kind.lower() == "customer on-demand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRestore:
+    """A new server is to be what another one was. The same order twice is one server."""
+
+    source: ServerName
+    new: str  # its name, beside the source
+    at: datetime
+
+
+class PlatformReader(Protocol):
+    """Reads what a database service tells of its servers.
+
+    All methods raise `BusyError` where it does not answer now, else `PermanentError`.
+    """
+
+    async def server(self, name: ServerName) -> PlatformServer | None:
+        """Return the server, None where there is none."""
+        ...
+
+    async def surroundings(self, name: ServerName) -> ServerSurroundings:
+        """Return what belongs to it."""
+        ...
+
+    async def backups(self, name: ServerName) -> tuple[PlatformBackup, ...]:
+        """Return its backups, oldest first."""
+        ...
+
+    async def objection_to(self, name: ServerName) -> str:
+        """Return why no new server can be called so; empty where it can."""
+        ...
+
+
+class DatabasePlatform(PlatformReader, Protocol):
+    """A database service that backs its servers up itself. Each call takes seconds."""
+
+    async def take_backup(self, name: ServerName, backup: str) -> PlatformBackup | None:
+        """Go on towards a backup of this name, and return it once it is complete.
+
+        Where seven are there, Slipway's oldest one goes first; one that somebody else asked for
+        never does.
+
+        Raises:
+            PermanentError: this server takes none, or there is no room and none is ours.
+        """
+        ...
+
+    async def restore(self, order: ServerRestore) -> PlatformServer | None:
+        """Go on towards the server of *order*, and return it once it is ready.
+
+        Raises:
+            PermanentError: a server of this name is there and is not of this order, or the
+                platform refuses.
+        """
         ...

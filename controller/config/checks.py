@@ -237,6 +237,15 @@ def locks_given_up_in_time(app: Located) -> Iterator[Problem]:
         )
 
 
+def platform_backups_of_a_server(app: Located) -> Iterator[Problem]:
+    """The platform backs up a server, so it has to be named."""
+    if _says(app, "database", "backup") != data.BackupKind.PLATFORM:
+        return
+    if app.get("database", "server") is None:
+        what = "platform needs to know the server"
+        yield at_value(app, ("database", "backup"), what, "Give database.server, or use dump.")
+
+
 _METRICS: Final = ("analysis", "judge", "metrics")
 _SIGNALS: Final = frozenset(
     {"errors", "latency_p50", "latency_p90", "latency_p99", "silence", "probes"}
@@ -316,6 +325,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     limited_platform_metrics,
     findable_bundles,
     locks_given_up_in_time,
+    platform_backups_of_a_server,
     distinct_metrics,
     askable_metrics,
     acceptance_beyond_tolerance,

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from controller.config.fields import Duration, Shape
+from controller.config.fields import Duration, Guid, ResourceGroup, Shape
 from controller.config.section import Section
 from controller.core import data
 
@@ -38,6 +38,15 @@ ContainerUrl = Annotated[
     str,
     Shape(_CONTAINER, "the https URL of a blob container", 300, _no_token),
 ]
+DatabaseServerName = Annotated[
+    str,
+    Shape(
+        r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$",
+        "the server's name: 3 to 63 of a-z, 0-9 and '-', not its host name",
+        63,
+        lambda value: f"Did you mean '{value.partition('.')[0]}'?" if "." in value else None,
+    ),
+]
 BlobPrefix = Annotated[
     str, Shape(r"^[A-Za-z0-9._/-]*$", "what the blobs' names begin with, such as shop/", 200)
 ]
@@ -62,11 +71,32 @@ class BundlesSection(Section):
         return data.Bundles(source=self.source, url=url, prefix=self.prefix)
 
 
+class ServerSection(Section):
+    """The Azure Database for PostgreSQL flexible server that the database is on."""
+
+    subscription: Guid = Field(description="Azure subscription of the server.")
+    resource_group: ResourceGroup = Field(description="Resource group of the server.")
+    name: DatabaseServerName = Field(description="Name of the server, without its domain.")
+
+    def to_core(self) -> data.ServerName:
+        """Return the core's form."""
+        return data.ServerName(
+            subscription=self.subscription.lower(),
+            resource_group=self.resource_group,
+            name=self.name,
+        )
+
+
 class DatabaseSection(Section):
     """The database that the app's builds share. Without it no release migrates anything."""
 
     connection: SecretName = Field(
         description="Name of the secret that holds the connection string, never the string."
+    )
+    server: ServerSection | None = Field(
+        default=None,
+        description="The flexible server that it is on, for the platform's own backups and for "
+        "restores to a point in time.",
     )
     bundles: BundlesSection = Field(
         default=BundlesSection(), description="Where the migrations of a release are found."
@@ -104,6 +134,7 @@ class DatabaseSection(Section):
         """Return the core's form."""
         return data.DatabaseSpec(
             connection=self.connection,
+            server=self.server.to_core() if self.server else None,
             bundles=self.bundles.to_core(),
             contract=self.contract,
             on_rollback=self.on_rollback,

@@ -59,7 +59,8 @@ _TAIL: Final = """
   of `alpha`; `direction` goes with `kind: histogram` alone, which `dependencies` and `exceptions`
   do not have.
 - `database.bundles.url` and `prefix` go with `source: blob` alone, which needs the first;
-  `database.lock_timeout` is shorter than `database.statement_timeout`.
+  `database.lock_timeout` is shorter than `database.statement_timeout`; `database.backup: platform`
+  needs `database.server`.
 - `analysis.judge.acceptance` is nowhere less than `analysis.judge.tolerance`.
 """
 

@@ -14,6 +14,7 @@ class PartKind(StrEnum):
     SECRETS = "secrets"  # Key Vault's own backup blobs
     STATE = "state"  # Slipway's table
     EVIDENCE = "evidence"  # what decisions were made from
+    PLATFORM = "platform"  # which backup of its own the database service made beside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

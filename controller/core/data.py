@@ -47,10 +47,28 @@ class Bundles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerName:
+    """An Azure Database for PostgreSQL flexible server, where the database is on one."""
+
+    subscription: str
+    resource_group: str
+    name: str
+
+    @property
+    def resource_id(self) -> str:
+        """Return its id in Resource Manager."""
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.DBforPostgreSQL/flexibleServers/{self.name}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSpec:
     """The database that an app's builds share, and what may be done to it."""
 
     connection: str  # name of the secret that holds the connection string
+    server: ServerName | None = None  # the platform's; None: not on one, or nobody said
     bundles: Bundles = Bundles()
     contract: ContractPolicy = ContractPolicy.REFUSE
     on_rollback: OnRollback = OnRollback.KEEP

@@ -21,6 +21,7 @@ class JobKind(StrEnum):
     RESTORE = "restore"
     DRILL = "drill"
     PRUNE = "prune"
+    PITR = "pitr"  # a new database server, as the platform's was at a point in time
 
 
 class JobState(StrEnum):

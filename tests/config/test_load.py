@@ -21,6 +21,7 @@ from controller.core.data import (
     ContractPolicy,
     DatabaseSpec,
     OnRollback,
+    ServerName,
 )
 from controller.core.errors import ConfigurationError
 from controller.core.gate import Gate, Metric
@@ -60,6 +61,8 @@ def test_every_value_of_a_database_arrives(minimal: str) -> None:
         "    database:\n      connection: shop-db\n"
         "      bundles: {source: blob, url: 'https://a.blob.core.windows.net/c/', prefix: shop/}\n"
         "      contract: allow\n      on_rollback: down\n      backup: platform\n"
+        "      server: {subscription: 00000000-0000-0000-0000-00000000000A,"
+        " resource_group: rg-data, name: shop-db}\n"
         "      lock_timeout: 1s\n      statement_timeout: 2m\n"
         "    deadlines: {backup: 3m, migrating: 4m}\n"
     )
@@ -68,6 +71,11 @@ def test_every_value_of_a_database_arrives(minimal: str) -> None:
 
     assert spec.database == DatabaseSpec(
         connection="shop-db",
+        server=ServerName(
+            subscription="00000000-0000-0000-0000-00000000000a",
+            resource_group="rg-data",
+            name="shop-db",
+        ),
         bundles=Bundles(
             source=BundleSource.BLOB, url="https://a.blob.core.windows.net/c", prefix="shop/"
         ),
