@@ -1,6 +1,7 @@
 """App Service on loopback. Start at `AppService`."""
 
 from sandbox.app_service.arm import ArmRequest
+from sandbox.app_service.database_servers import DatabaseServers, FlexibleServer
 from sandbox.app_service.errors import ArmError
 from sandbox.app_service.faults import ArmFaults
 from sandbox.app_service.images import Image, ImagePuller, ImagePullError, RegistryPuller
@@ -15,7 +16,9 @@ __all__ = [
     "ArmError",
     "ArmFaults",
     "ArmRequest",
+    "DatabaseServers",
     "Failure",
+    "FlexibleServer",
     "Image",
     "ImagePullError",
     "ImagePuller",

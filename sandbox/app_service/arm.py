@@ -1,4 +1,4 @@
-"""Resource Manager for Microsoft.Web: which request is which operation, and what every one has.
+"""Resource Manager: which request is which operation, and what every one has.
 
 One handler per operation (`arm_sites`, `arm_config`, `arm_swaps`); this module finds it, checks
 the token, lets a fault strike, and keeps the log.
@@ -17,7 +17,8 @@ from typing import Any, cast
 from aiohttp import web
 
 from sandbox import tokens
-from sandbox.app_service import arm_config, arm_sites, arm_swaps, errors, swap
+from sandbox.app_service import arm_config, arm_databases, arm_sites, arm_swaps, errors, swap
+from sandbox.app_service.database_servers import DatabaseServers
 from sandbox.app_service.errors import ArmError, Json
 from sandbox.app_service.exchange import Call, Provider, Reply
 from sandbox.app_service.faults import ArmFaults, Effect, Fault
@@ -101,6 +102,7 @@ class Arm:
     def __init__(self, sites: Mapping[str, Site], faults: ArmFaults) -> None:
         self.log: list[ArmRequest] = []
         self.provider = Provider(faults)
+        self.databases = DatabaseServers()
         self._sites = sites
 
     def application(self) -> web.Application:
@@ -160,7 +162,7 @@ class Arm:
     async def _operate(self, request: web.Request, body: Json, weather: SwapWeather) -> Reply:
         found = _PATH.match(request.path)
         if found is None:
-            raise errors.not_found(f"resource {request.path}")
+            return self._operate_databases(request, body)
         site = self._site(found["subscription"], found["group"], found["site"])
         slot = _slot(site, found["slot"])
         route, arguments = _find(request.method, found["rest"] or "", named=bool(found["slot"]))
@@ -175,6 +177,21 @@ class Arm:
             weather=weather,
         )
         return await route.operation(call)
+
+    def _operate_databases(self, request: web.Request, body: Json) -> Reply:
+        call = arm_databases.DatabaseCall(
+            servers=self.databases,
+            path=request.path,
+            arguments={},
+            query=dict(request.query),
+            body=body,
+            base_url=f"{request.scheme}://{request.host}",
+            retry_after_seconds=self.provider.retry_after_seconds,
+        )
+        reply = arm_databases.operate(call, request.method)
+        if reply is None:
+            raise errors.not_found(f"resource {request.path}")
+        return reply
 
     def _site(self, subscription: str, group: str, name: str) -> Site:
         mine = [

@@ -147,3 +147,36 @@ def throttled(operation: str, retry_after_seconds: int | None) -> ArmError:
         f"storage limit. Please try again after '{retry_after_seconds or 6}' seconds.",
         headers=headers,
     )
+
+
+def server_is_busy(server: str) -> ArmError:
+    """A database server does one thing at a time."""
+    return ArmError(
+        409,
+        "ServerIsBusy",
+        f"Cannot complete operation while server '{server}' is busy processing another operation. "
+        "Try again later.",
+    )
+
+
+def internal_server_error() -> ArmError:
+    """What Microsoft.DBforPostgreSQL says to a second backup, of the same name or meanwhile."""
+    return ArmError(
+        500,
+        "InternalServerError",
+        f"An unexpected error occured while processing the request. Tracking ID: '{uuid.uuid4()}'",
+    )
+
+
+def no_backup_on_demand(server: str) -> ArmError:
+    """The tier or the storage does not allow it. The wording is ours."""
+    return ArmError(
+        400,
+        "FeatureNotSupported",
+        f"On-demand backups are not supported for the configuration of server '{server}'.",
+    )
+
+
+def bad_parameter(message: str) -> ArmError:
+    """Microsoft.DBforPostgreSQL does not accept this. The wordings are ours."""
+    return ArmError(400, "InvalidParameterValue", message)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sandbox.app_service.arm import Arm, ArmRequest
+from sandbox.app_service.database_servers import DatabaseServers
 from sandbox.app_service.errors import Json
 from sandbox.app_service.faults import ArmFaults
 from sandbox.app_service.front_door import FrontDoor, FrontDoorOptions, Listener
@@ -57,6 +58,11 @@ class AppService:
     def arm_url(self) -> str:
         """Base address of Resource Manager. Meaningful after `start`."""
         return self._server.url
+
+    @property
+    def databases(self) -> DatabaseServers:
+        """The flexible servers of PostgreSQL that Resource Manager knows."""
+        return self.arm.databases
 
     @property
     def log(self) -> list[ArmRequest]:
