@@ -5,6 +5,10 @@ It listens on 127.0.0.1:$PORT. ``GET /`` says who it is, ``GET /work`` is what c
 (from $SLIPWAY_RELEASE, which the controller sets) and ``x-app-version``; a failure of /work says
 in ``x-demo-cause`` what it comes of: ``usual``, ``build`` or ``dependency``.
 
+With a database ``POST /work`` places an order, {"token": a UUID, "customer": 1, "cents": 100}, and
+answers when it is committed; ``GET /work`` reads the newest. A database that is away is a failure
+of the dependency; one that has not the columns that this build needs, of the build.
+
 How it behaves is baked into its image by variables:
 
     DEMO_VERSION              shown as x-app-version
@@ -19,10 +23,12 @@ How it behaves is baked into its image by variables:
     DEMO_CRASH_ON_START       the process ends before it listens
     DEMO_CRASH_AFTER_SECONDS  the process ends that long after it listens
     DEMO_HIDE_IDENTITY        no identity headers
+    DEMO_NEEDS                "customer,cents": the columns of `orders` it reads and writes
     DEMO_SEED                 makes chance repeatable
 
 What is no build's doing comes by settings of the slot:
 
+    DEMO_DATABASE             connection string of the PostgreSQL that all builds share
     DEMO_USUAL_ERROR_RATE     share of /work that fails besides, as it does every day, 0..1
     DEMO_DEPENDENCY           a file; while there is one, it holds the share of /work that fails
                               because something that the app depends on does
@@ -41,15 +47,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from aiohttp import web
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
+    from psycopg import AsyncConnection
+    from psycopg.sql import Composed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,6 +65,9 @@ _FINISH_SECONDS = 4.0  # for requests under way; App Service kills after five
 _FLUSH_SECONDS = 3.0
 _SESSION_COOKIE = "demo-session"
 _CAUSE_HEADER = "x-demo-cause"
+_CONNECTIONS = 4  # of one build to its database
+_DATABASE_SECONDS = 5.0  # for one piece of work, connecting included
+_MADE_BY_THE_BUILD: Mapping[str, str | int] = {"currency": "EUR", "channel": "web", "amount": 0}
 
 # What the Azure Monitor distribution would otherwise do besides exporting requests: none of it
 # is wanted on a loopback, and some of it calls out to the internet.
@@ -100,6 +111,7 @@ class Behaviour:
     never_ready: bool
     crash_on_start: bool
     hide_identity: bool
+    needs: tuple[str, ...]  # columns of `orders`
     seed: int | None
 
 
@@ -134,6 +146,7 @@ def read_behaviour(variables: Mapping[str, str]) -> Behaviour:
         never_ready=flag("DEMO_NEVER_READY"),
         crash_on_start=flag("DEMO_CRASH_ON_START"),
         hide_identity=flag("DEMO_HIDE_IDENTITY"),
+        needs=tuple((variables.get("DEMO_NEEDS") or "customer,cents").split(",")),
         seed=int(seed) if seed else None,
     )
 
@@ -218,6 +231,78 @@ def _describe(request: web.Request) -> dict[str, str | int]:
     return {name: value for name, value in known.items() if value is not None}
 
 
+class DatabaseAwayError(Exception):
+    """It cannot be reached, or it broke off."""
+
+
+class Orders:
+    """The table `orders`, by way of few connections that are made anew when they break."""
+
+    def __init__(self, url: str, columns: Sequence[str]) -> None:
+        from psycopg import sql  # noqa: PLC0415 - most builds have no database
+
+        self._url = url
+        self._columns = columns
+        self._idle: list[AsyncConnection[Any]] = []
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
+        names = [sql.Identifier(name) for name in ("token", *columns)]
+        self._insert = sql.SQL("INSERT INTO orders ({}) VALUES ({}) RETURNING id").format(
+            sql.SQL(", ").join(names), sql.SQL(", ").join([sql.Placeholder()] * len(names))
+        )
+        newest: LiteralString = "SELECT id, {} FROM orders ORDER BY id DESC LIMIT 1"
+        self._newest = sql.SQL(newest).format(sql.SQL(", ").join(names))
+
+    async def place(self, order: Mapping[str, Any]) -> int:
+        """Commit *order* and return its number.
+
+        Raises:
+            DatabaseAwayError: whether it is committed is not known.
+            psycopg.Error: the database does not take it.
+        """
+        known = {**_MADE_BY_THE_BUILD, **order}
+        row = await self._ask(self._insert, [known[name] for name in ("token", *self._columns)])
+        return int(row[0]) if row else 0
+
+    async def newest(self) -> dict[str, str]:
+        """Return the newest order; empty where there is none. Raises as `place` does."""
+        row = await self._ask(self._newest, [])
+        names = ("id", "token", *self._columns)
+        return dict(zip(names, map(str, row), strict=True)) if row else {}
+
+    async def close(self) -> None:
+        """Hang up."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _ask(self, query: "Composed", values: list[Any]) -> tuple[Any, ...] | None:
+        from psycopg import OperationalError  # noqa: PLC0415 - loaded by __init__
+
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS), self._turns:
+                return await self._ask_now(query, values)
+        except (OperationalError, OSError, TimeoutError) as error:
+            raise DatabaseAwayError(type(error).__name__) from error
+
+    async def _ask_now(self, query: "Composed", values: list[Any]) -> tuple[Any, ...] | None:
+        from psycopg import AsyncConnection  # noqa: PLC0415 - loaded by __init__
+
+        while self._idle and self._idle[-1].closed:
+            self._idle.pop()
+        connection = self._idle.pop() if self._idle else None
+        if connection is None:  # not prepared: a migration changes what a statement means
+            connection = await AsyncConnection.connect(
+                self._url, autocommit=True, prepare_threshold=None
+            )
+        try:
+            cursor = await connection.execute(query, values)
+            row = await cursor.fetchone()
+        except BaseException:
+            await connection.close()
+            raise
+        self._idle.append(connection)
+        return row
+
+
 class App:
     """The handlers and what they share."""
 
@@ -227,6 +312,8 @@ class App:
         self._dice = random.Random(behaviour.seed)
         self._release = os.environ.get("SLIPWAY_RELEASE", "")
         self._dependency = os.environ.get("DEMO_DEPENDENCY", "")
+        database = os.environ.get("DEMO_DATABASE", "")
+        self._orders = Orders(database, behaviour.needs) if database else None
         self._ready_at = math.inf
         self._served = 0
         self._in_flight = 0
@@ -241,8 +328,10 @@ class App:
         app = web.Application(middlewares=[self._observe])
         app.router.add_get("/", self._who)
         app.router.add_get("/work", self._work)
+        app.router.add_post("/work", self._work)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
+        app.on_cleanup.append(self._hang_up)
         return app
 
     def listening(self) -> None:
@@ -280,13 +369,34 @@ class App:
             }
         )
 
-    async def _work(self, _: web.Request) -> web.Response:
+    async def _work(self, request: web.Request) -> web.Response:
         await self._take_time()
         cause = self._cause_of_failure()
+        order: dict[str, Any] = {}
+        if not cause and self._orders is not None:
+            order, cause = await self._order(request, self._orders)
         if cause:
             headers = {_CAUSE_HEADER: cause}
             return web.json_response({"error": "the work failed"}, status=500, headers=headers)
-        return web.json_response({"done": True, "version": self._behaviour.version})
+        return web.json_response({"done": True, "version": self._behaviour.version, "order": order})
+
+    async def _order(self, request: web.Request, orders: Orders) -> tuple[dict[str, Any], str]:
+        """Return the order that was placed or read, and else the cause of the failure."""
+        from psycopg import Error  # noqa: PLC0415 - loaded by Orders
+
+        try:
+            if request.method != "POST":
+                return await orders.newest(), ""
+            return {"id": await orders.place(await request.json())}, ""
+        except DatabaseAwayError:
+            return {}, "dependency"
+        except Error as error:
+            print(f"the database refuses: {type(error).__name__}", flush=True)
+            return {}, "build"
+
+    async def _hang_up(self, _: web.Application) -> None:
+        if self._orders is not None:
+            await self._orders.close()
 
     def _cause_of_failure(self) -> str:
         """Throw the dice for each of the causes; empty for work that is done."""

@@ -21,6 +21,7 @@ class DemoBehaviour(TypedDict, total=False):
     never_ready: bool
     crash_on_start: bool
     hide_identity: bool
+    needs: str  # columns of `orders`, with commas
     seed: int
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,12 +20,17 @@ import pytest
 from aiohttp import web
 
 from sandbox.demo_app.images import DemoImage, demo_image
+from sandbox.postgres import PostgresServer
 from sandbox.registry import Registry, push_image
 from sandbox.tls import create_authority
 from sandbox.tokens import mint
 from sandbox.web import WebServer
 
 DIGEST = "sha256:" + "ab" * 32
+_TABLE = (
+    "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+    " token uuid NOT NULL UNIQUE, customer integer NOT NULL, cents integer NOT NULL)"
+)
 _LISTENING = re.compile(rb"listening on (127\.0\.0\.1:\d+)")
 
 
@@ -39,6 +45,12 @@ class Running:
         async with self.http.get(path, **options) as answer:
             is_json = answer.content_type == "application/json"
             return answer.status, answer.headers, await answer.json() if is_json else {}
+
+    async def order(self, token: str = "") -> tuple[int, str | None, dict[str, Any]]:
+        """Place an order; return the status, the cause of a failure and the answer."""
+        order = {"token": token or str(uuid.uuid4()), "customer": 7, "cents": 250}
+        async with self.http.post("/work", json=order) as answer:
+            return answer.status, answer.headers.get("x-demo-cause"), await answer.json()
 
     async def statuses(self, path: str, count: int) -> list[int]:
         return [(await self.get(path))[0] for _ in range(count)]
@@ -219,6 +231,55 @@ async def test_a_shared_outage_begins_and_ends_for_all_builds_at_once(
 
     dependency.unlink()
     assert await old.statuses("/work", 5) == await new.statuses("/work", 5) == [200] * 5
+
+
+async def test_an_order_is_kept_in_the_columns_that_the_build_needs(start: Start) -> None:
+    """It is committed when it is answered; a build whose column is not there fails by itself."""
+    async with PostgresServer() as server:
+        database = await server.create_database("shop")
+        await server.execute(_TABLE, database="shop")
+        old = await start(demo_image("1"), DEMO_DATABASE=database)
+        new = await start(demo_image("2", needs="customer,cents,currency"), DEMO_DATABASE=database)
+        token = str(uuid.uuid4())
+
+        placed = await old.order(token)
+        too_early = await new.order()
+        await server.execute(
+            "ALTER TABLE orders ADD currency text NOT NULL DEFAULT 'CHF'", database="shop"
+        )
+        read = await new.get("/work")
+        later = [await old.order(), await new.order()]
+        rows = await server.execute("SELECT * FROM orders ORDER BY id", database="shop")
+
+    assert placed == (200, None, {"done": True, "version": "1", "order": {"id": 1}})
+    assert too_early[:2] == (500, "build")
+    expected = {"id": "1", "token": token, "customer": "7", "cents": "250", "currency": "CHF"}
+    assert read[2]["order"] == expected
+    assert [status for status, _, _ in later] == [200, 200]
+    assert [(str(row[1]), *row[2:]) for row in rows][:1] == [(token, 7, 250, "CHF")]
+    assert [row[2:] for row in rows] == [(7, 250, "CHF"), (7, 250, "CHF"), (7, 250, "EUR")]
+
+
+async def test_a_database_that_is_away_is_the_dependencys_failure_and_comes_back(
+    start: Start,
+) -> None:
+    """The build stays ready meanwhile, and needs no restart afterwards."""
+    async with PostgresServer() as server:
+        database = await server.create_database("shop")
+        await server.execute(_TABLE, database="shop")
+        app = await start(demo_image("1"), DEMO_DATABASE=database)
+        before = await app.order()
+        await server.drop_database("shop")
+        away = [(await app.order())[:2] for _ in range(3)]
+        ready = await app.get("/health/ready")
+        await server.create_database("shop")
+        await server.execute(_TABLE, database="shop")
+        after = await app.order()
+
+    assert before[0] == 200
+    assert away == [(500, "dependency")] * 3
+    assert ready[0] == 200
+    assert after[0] == 200
 
 
 async def test_a_build_may_die_at_start(tmp_path: Path) -> None:
