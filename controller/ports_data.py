@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from controller.core.backup_plan import BackupSpec
@@ -703,6 +703,7 @@ class PlatformServer:
     is_private: bool  # it is in a virtual network; that cannot be changed by a restore
     role: str = "Primary"  # or that of a read replica
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    made_for: str = ""  # mark of the order by which Slipway made it
 
     @property
     def is_ready(self) -> bool:
@@ -754,6 +755,16 @@ class ServerRestore:
     source: ServerName
     new: str  # its name, beside the source
     at: datetime
+
+    @property
+    def new_name(self) -> ServerName:
+        """Return where it will be."""
+        return replace(self.source, name=self.new)
+
+    @property
+    def mark(self) -> str:
+        """Return what the new server is known by."""
+        return f"{self.source.name}@{self.at.astimezone(UTC).isoformat()}"
 
 
 class PlatformReader(Protocol):

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import AsyncIterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -153,7 +152,7 @@ class FlexibleServers:
 
     async def restore(self, order: ServerRestore) -> PlatformServer | None:
         """See `DatabasePlatform`. What was ordered is known by the new server's tag."""
-        name = replace(order.source, name=order.new)
+        name = order.new_name
         found = await self.server(name)
         if found is not None:
             return _made(found, order)
@@ -297,18 +296,15 @@ def _server(name: ServerName, found: Server) -> PlatformServer:
         is_private=bool(network and network.delegated_subnet_resource_id),
         role=_text(properties.replication_role) or "Primary",
         tags=dict(found.tags or {}),
+        made_for=(found.tags or {}).get(MARK, ""),
     )
-
-
-def _mark(order: ServerRestore) -> str:
-    return f"{order.source.name}@{order.at.astimezone(UTC).isoformat()}"
 
 
 def _made(found: PlatformServer, order: ServerRestore) -> PlatformServer | None:
     """Return the server that is there if it is the one that was ordered, and ready."""
-    if found.tags.get(MARK) != _mark(order):
+    if found.made_for != order.mark:
         raise PermanentError(
-            f"Server {order.new} is there already, and it is not {_mark(order)}.",
+            f"Server {order.new} is there already, and it is not {order.mark}.",
             fix="Choose another name for the new server, or delete that one if nobody needs it.",
         )
     if found.state.lower() in _BROKEN:
@@ -329,7 +325,7 @@ def _wanted(source: Server, order: ServerRestore) -> Server:
     has_key = key is not None and _text(key.type) == _KEY_OF_OURS
     return Server(
         location=source.location,
-        tags={**(source.tags or {}), MARK: _mark(order)},
+        tags={**(source.tags or {}), MARK: order.mark},
         identity=source.identity if has_key else None,
         properties=ServerProperties(
             create_mode="PointInTimeRestore",
