@@ -1,5 +1,6 @@
 """Restores to a point in time: a new process for each step, a real server behind what is made."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,10 @@ from controller.core.errors import (
     BusyError,
     CommandRefusedError,
     ConfigurationError,
+    MalformedError,
     PermanentError,
 )
+from controller.core.jobs import Job, JobKind
 from controller.core.plan import AppId, AppSpec
 from controller.ports_data import (
     BackupSubject,
@@ -24,7 +27,9 @@ from controller.ports_data import (
     DatabaseServer,
     RestorePointOrder,
 )
+from controller.recovery.reading import plain
 from controller.runtime.pitr import PointInTime
+from controller.runtime.pitr_job import request_of
 from controller.runtime.pitr_means import PitrMeans, PitrNotYet, PitrReport, PitrRequest
 from controller.runtime.platform_backups import (
     PlatformBackupPart,
@@ -399,3 +404,42 @@ async def test_a_set_without_it_says_why_and_fails_nothing(stand: Stand) -> None
     stand.server.backups = {name: Backup(name, ON_DEMAND, SINCE) for name in mine}
     note = await noted(stand, Later())
     assert "Slipway made none of them" in note.missing_because
+
+
+# --- As a job -------------------------------------------------------------------------------------
+
+
+def a_job(tries: int = 1, **arguments: str | bool) -> Job:
+    return Job(
+        id="shop-pitr-20261123T074512Z-0123abcd",
+        app="shop",
+        kind=JobKind.PITR,
+        by="ann",
+        why="orders were deleted",
+        asked_at=SINCE,
+        arguments=arguments,
+        tries=tries,
+    )
+
+
+def test_a_job_says_what_is_wanted() -> None:
+    wanted = {"at": "2026-11-23T08:00:00+01:00", "new_server": "shop-db-2", "confirm": "shop-db-2"}
+    first = request_of(a_job(**wanted))
+    assert (first.at, first.new_server) == (datetime(2026, 11, 23, 7, tzinfo=UTC), "shop-db-2")
+    assert (first.asked_at, first.confirm, first.is_again) == (SINCE, "shop-db-2", False)
+    assert request_of(a_job(tries=2, **wanted)).is_again
+    assert request_of(a_job(at="2026-11-23T08:00:00Z")).new_server is None
+
+
+@pytest.mark.parametrize("at", ["", "yesterday", "2026-11-23T08:00:00", "2026-11-23"])
+def test_a_moment_that_is_none_everywhere_is_refused(at: str) -> None:
+    with pytest.raises(MalformedError, match="no moment with a time zone"):
+        request_of(a_job(at=at))
+
+
+async def test_what_came_of_it_is_json(stand: Stand) -> None:
+    request = a_request()
+    plan = plain(await Person(stand).plans(request))
+    report = plain(await Person(stand).comes_to_an_end(request))
+    assert json.loads(json.dumps(plan))["new_server"] == "shop-db-2"
+    assert json.loads(json.dumps(report))["cut_over"][0].startswith("Look at the data on shop-db-2")
