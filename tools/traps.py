@@ -22,6 +22,7 @@ PARTS: Final = (
     "metrics",
     "servicebus",
     "functions",
+    "databases",
 )
 _FIELDS: Final = ("trap", "code", "sandbox", "test")
 NONE: Final = "-"
