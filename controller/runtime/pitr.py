@@ -10,7 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from controller.core.errors import CommandRefusedError, PermanentError, TransientError
+from controller.core.errors import (
+    AccessDeniedError,
+    CommandRefusedError,
+    PermanentError,
+    TransientError,
+)
 from controller.ports_data import (
     BackupSubject,
     DatabaseFacts,
@@ -121,7 +126,10 @@ class PointInTime:
         if found is not None:
             is_ours = found.made_for == order.mark
             return [] if is_ours else [f"server {order.new} is there already, for something else"]
-        objection = await self._means.platform.objection_to(order.new_name)
+        try:
+            objection = await self._means.platform.objection_to(order.new_name)
+        except AccessDeniedError:  # a right on the subscription; the restore itself tells, too
+            return []
         return [f"the name {order.new}: {objection}"] if objection else []
 
     async def _report(

@@ -37,7 +37,7 @@ from controller.runtime.platform_backups import (
     backup_name,
 )
 from sandbox.app_service.database_servers import ON_DEMAND, Backup
-from sandbox.app_service.errors import server_is_busy
+from sandbox.app_service.errors import ArmError, server_is_busy
 from sandbox.tls import Authority, create_authority
 from tests.adapters.flexible_kit import NAME, Stand, a_stand
 from tests.core.build import spec
@@ -178,6 +178,11 @@ async def test_what_cannot_be_is_refused_before_anything_is_asked_for(
     with pytest.raises(CommandRefusedError, match=said):
         await Person(stand).goes_on(a_request(**changes))
     assert stand.writes() == []
+
+
+async def test_without_the_right_to_ask_for_names_the_restore_itself_tells(stand: Stand) -> None:
+    stand.service.faults.refuse("checkNameAvailability", ArmError(403, "AuthorizationFailed", "no"))
+    assert (await Person(stand).plans(a_request())).objections == ()
 
 
 async def test_without_a_server_in_the_configuration_it_says_what_to_write(stand: Stand) -> None:

@@ -18,9 +18,9 @@ from controller.core.errors import (
 )
 
 ACTIONS: Final = (
-    "Microsoft.DBforPostgreSQL/flexibleServers/*/read, .../flexibleServers/backups/write and "
-    ".../backups/delete on the server, and for restores .../flexibleServers/write on its resource "
-    "group"
+    "Microsoft.DBforPostgreSQL/flexibleServers/read, .../flexibleServers/*/read, "
+    ".../flexibleServers/backups/write and .../backups/delete on the server, and for restores "
+    ".../flexibleServers/write on its resource group (docs/azure.md)"
 )
 _NOT_FOUND: Final = 404
 _DENIED: Final = frozenset({401, 403})
