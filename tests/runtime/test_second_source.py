@@ -240,7 +240,7 @@ async def test_trouble_with_the_evidence_store_is_logged_once_per_state(
     house.weather.script("keep", *(Fault.TRANSIENT,) * 10_000)
     caplog.clear()
 
-    await house.run_for(30 * MINUTE)
+    await house.run_for(8 * MINUTE)
 
     said = [r for r in caplog.records if "cannot be kept" in r.message]
     assert len(said) == 1
