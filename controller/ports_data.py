@@ -732,6 +732,7 @@ class ServerSurroundings:
     private_endpoints: tuple[str, ...] = ()
     replicas: tuple[str, ...] = ()
     virtual_endpoints: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()  # which of these the platform does not tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,13 @@ def left_behind(
     """
     now = here or ServerSurroundings()
     standby = new.high_availability if new else "Disabled"
-    return (*_settings(source, there, now), *_others(source, there, now, standby), _UNREAD)
+    untold = sorted({*there.unread, *now.unread})
+    return (
+        *_settings(source, there, now),
+        *_others(source, there, now, standby),
+        *_if_any("what the platform did not tell", untold, "Compare both servers for these."),
+        _UNREAD,
+    )
 
 
 def _settings(

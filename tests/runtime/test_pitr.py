@@ -153,6 +153,22 @@ async def test_the_plan_names_what_the_new_server_will_lack_and_changes_nothing(
     assert stand.writes() == []
 
 
+async def test_a_list_that_the_platform_refuses_is_named_and_hides_nothing_else(
+    stand: Stand,
+) -> None:
+    """A server in a virtual network has no firewall rules to list, say."""
+    stand.server.parameters["work_mem"] = "65536"
+    stand.service.faults.refuse("^GET .*/firewallRules", ArmError(400, "NotAllowed", "private"))
+
+    plan = await Person(stand).plans(a_request())
+
+    assert {each.what: each.items for each in plan.left_behind} == {
+        "server parameters": ("work_mem = 65536",),
+        "what the platform did not tell": ("firewall rules",),
+        "what Slipway cannot read": (),
+    }
+
+
 REFUSALS = [
     pytest.param({"confirm": "shop-db"}, "was not confirmed", id="not-confirmed"),
     pytest.param({"confirm": ""}, "was not confirmed", id="no-word"),

@@ -33,6 +33,7 @@ MARK: Final = "slipway-restored"  # tag of a server that Slipway made: of what, 
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 30
 _BROKEN: Final = frozenset({"dropping", "disabled", "inaccessible"})
+_UNTOLD: Final = frozenset({400, 403, 404, 405})
 _KEY_OF_OURS: Final = "AzureKeyVault"
 T = TypeVar("T")
 
@@ -76,16 +77,21 @@ class FlexibleServers:
         return None if found is None else _server(name, found)
 
     async def surroundings(self, name: ServerName) -> ServerSurroundings:
-        """See `PlatformReader`. Six lists, at once."""
+        """See `PlatformReader`. A list that is refused is named, and hides none of the others."""
         client, place = self._client(name), _place(name)
+        unread: list[str] = []
         with flexible_server_errors(name, f"reading what belongs to server {name.name}"):
             server, rules, parameters, people, replicas, endpoints = await asyncio.gather(
                 client.servers.get(*place),
-                _all(client.firewall_rules.list_by_server(*place)),
-                _all(client.configurations.list_by_server(*place)),
-                _all(client.administrators_microsoft_entra.list_by_server(*place)),
-                _all(client.replicas.list_by_server(*place)),
-                _all(client.virtual_endpoints.list_by_server(*place)),
+                _told("firewall rules", client.firewall_rules.list_by_server(*place), unread),
+                _told("server parameters", client.configurations.list_by_server(*place), unread),
+                _told(
+                    "Microsoft Entra administrators",
+                    client.administrators_microsoft_entra.list_by_server(*place),
+                    unread,
+                ),
+                _told("read replicas", client.replicas.list_by_server(*place), unread),
+                _told("virtual endpoints", client.virtual_endpoints.list_by_server(*place), unread),
             )
         links = server.properties.private_endpoint_connections if server.properties else None
         return ServerSurroundings(
@@ -104,6 +110,7 @@ class FlexibleServers:
             private_endpoints=_names(links or ()),
             replicas=_names(replicas),
             virtual_endpoints=_names(endpoints),
+            unread=tuple(sorted(unread)),
         )
 
     async def backups(self, name: ServerName) -> tuple[PlatformBackup, ...]:
@@ -251,6 +258,17 @@ def _no_server(name: ServerName) -> PermanentError:
 
 async def _all(pages: AsyncIterable[T]) -> list[T]:
     return [each async for each in pages]
+
+
+async def _told(what: str, pages: AsyncIterable[T], unread: list[str]) -> list[T]:
+    """Return the list; none of it where this kind of server has no such list, or no right to it."""
+    try:
+        return await _all(pages)
+    except HttpResponseError as error:
+        if error.status_code not in _UNTOLD:
+            raise
+        unread.append(what)
+        return []
 
 
 def _names(items: Sequence[Any]) -> tuple[str, ...]:
