@@ -11,12 +11,13 @@ from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from controller.cli.exits import CommandError, Exit
 from controller.cli.values import Json, is_object, part
 
 _MOST_BYTES: Final = 32 << 20
+_LOOK: Final = "slipway status, slipway backup jobs"
 _ADVICE: Final = {
     401: "Set SLIPWAY_KEY to a key of the function app.",
     403: "The key is of another function app, or the network is not allowed: check both.",
@@ -69,10 +70,40 @@ class Client:
         content = json.dumps(body).encode()
         return self._send("POST", ("api", "apps", app, command), content, must_have="accepted")
 
+    def backups(self, app: str) -> Json:
+        """Return the backup sets of *app* under ``backups``, newest first."""
+        return self._send("GET", ("api", "apps", app, "backups"), None, must_have="backups")
+
+    def restore_plan(self, app: str, set_id: str, query: Mapping[str, str]) -> Json:
+        """Return what restoring a set would do. Changes nothing."""
+        path = ("api", "apps", app, "backups", set_id, "plan")
+        return self._send("GET", path, None, must_have="target", query=query)
+
+    def backup_order(self, app: str, command: str, body: Mapping[str, str | bool]) -> Json:
+        """Ask for a job of maintenance and return the answer. Never sent twice."""
+        content = json.dumps(body).encode()
+        path = ("api", "apps", app, "backups", command)
+        return self._send("POST", path, content, must_have="job")
+
+    def jobs(self, app: str) -> Json:
+        """Return the latest jobs of *app* under ``jobs``, newest first."""
+        return self._send("GET", ("api", "apps", app, "jobs"), None, must_have="jobs")
+
+    def job(self, name: str) -> Json:
+        """Return one job with its steps."""
+        return self._send("GET", ("api", "jobs", name), None, must_have="state")
+
     def _send(
-        self, method: str, segments: tuple[str, ...], body: bytes | None, *, must_have: str
+        self,
+        method: str,
+        segments: tuple[str, ...],
+        body: bytes | None,
+        *,
+        must_have: str,
+        query: Mapping[str, str] | None = None,
     ) -> Json:
         path = "/".join(quote(segment, safe="") for segment in segments)
+        path += f"?{urlencode(query)}" if query else ""
         request = urllib.request.Request(  # noqa: S310 - `checked_url` admits http and https only
             f"{self.url}/{path}", data=body, method=method, headers=self._headers(body)
         )
@@ -121,7 +152,7 @@ class Client:
             why = str(reason) or type(reason).__name__
             fix = "Check --url or SLIPWAY_URL, and that the controller runs."
         if method == "POST":
-            fix = f"The order may have arrived: look with slipway status before repeating it. {fix}"
+            fix = f"The order may have arrived: look before repeating it ({_LOOK}). {fix}"
         return CommandError(f"{self.url} cannot be reached: {why}.", fix, Exit.UNREACHABLE)
 
 

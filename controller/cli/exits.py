@@ -17,12 +17,12 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.OK: "done; with --watch or --wait: the rollout reached its goal",
-    Exit.FAILED: "the rollout ended otherwise, or nothing came of the order in time",
+    Exit.OK: "done; with --watch or --wait: the rollout or job reached its goal",
+    Exit.FAILED: "it ended otherwise or nothing came of it in time; the lint found errors",
     Exit.USAGE: "the command line or a setting is wrong",
-    Exit.CONFIGURATION: "the configuration file is wrong",
-    Exit.REFUSED: "the controller refused (HTTP 4xx): key, unknown app or rollout, wrong moment",
-    Exit.UNREACHABLE: "the controller cannot be reached or is broken (HTTP 5xx)",
+    Exit.CONFIGURATION: "the configuration file, or a folder of migrations, is wrong",
+    Exit.REFUSED: "refused: key, unknown app, wrong moment; or it has to be confirmed first",
+    Exit.UNREACHABLE: "controller or database cannot be reached, or is broken (HTTP 5xx)",
     Exit.INTERRUPTED: "interrupted; what was accepted goes on",
 }
 

@@ -24,7 +24,7 @@ def follow(
         CommandError: it is unknown, the controller stays away, or *limit* has passed.
     """
     last = ""
-    for view in _looks(lambda: client.rollout(rollout), printer, interval, limit):
+    for view in looks(lambda: client.rollout(rollout), printer, interval, limit):
         line = progress(view)
         if line != last:
             last = line
@@ -82,7 +82,7 @@ def await_rollout(
     name = str(before.get("app"))
     known = known_rollouts(before)
     patience = min(limit, _APPEARANCE)
-    for app in _looks(lambda: client.app(name), printer, interval, patience):
+    for app in looks(lambda: client.app(name), printer, interval, patience):
         named = _outcome(app, order) if order else None
         if named:
             return named
@@ -119,7 +119,7 @@ def _outcome(app: Json, order: str) -> str | None:
     return None
 
 
-def _looks(
+def looks(
     look: Callable[[], Json], printer: Printer, interval: timedelta, limit: timedelta
 ) -> Iterator[Json]:
     """Look again and again until *limit*; a controller that is away for a moment is forgiven."""

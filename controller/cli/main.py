@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn
@@ -13,6 +13,7 @@ from controller import __version__
 from controller.cli.client import ApiError
 from controller.cli.exits import MEANINGS, CommandError, Exit
 from controller.cli.printing import Printer
+from controller.cli.verb import Group, Verb
 from controller.cli.verbs import VERBS
 from controller.core.errors import SlipwayError
 
@@ -72,38 +73,58 @@ def build_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"slipway {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
     children: dict[str, ArgumentParser] = {}
-    for verb in VERBS:
-        child = verbs.add_parser(
+    _add(parser, VERBS, children)
+    return parser, children
+
+
+def _add(
+    parser: "_Parser", verbs: Sequence[Verb | Group], children: dict[str, ArgumentParser]
+) -> None:
+    """Let *parser* know *verbs*, and what comes after them; put each parser into *children*."""
+    parser.verbs = tuple(verb.name for verb in verbs)
+    known = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
+    for verb in verbs:
+        child = known.add_parser(
             verb.name,
             help=verb.help,
             description=verb.description,
             formatter_class=_WrappingFormatter,
             allow_abbrev=False,
         )
-        verb.arguments(child)
-        child.set_defaults(run=verb.run)
-        children[verb.name] = child
-    return parser, children
+        children[child.prog.removeprefix("slipway ")] = child
+        if isinstance(verb, Group):
+            _add(child, verb.verbs, children)
+        else:
+            verb.arguments(child)
+            child.set_defaults(run=verb.run)
 
 
 class _Parser(ArgumentParser):
     """Says which verb was probably meant."""
 
+    verbs: tuple[str, ...] = ()  # that may come next
+
     def error(self, message: str) -> NoReturn:
         """End with what is wrong and the nearest right word."""
         wrong = re.search(r"argument VERB: invalid choice: '(.*?)'", message)
         if wrong:
-            close = get_close_matches(wrong[1], [verb.name for verb in VERBS], n=1)
+            close = get_close_matches(wrong[1], self.verbs, n=1)
             meant = f" Did you mean '{close[0]}'?" if close else ""
             message = f"there is no verb '{wrong[1]}'.{meant}"
+        elif message.endswith("arguments are required: VERB"):
+            message = f"say what: one of {', '.join(self.verbs)}."
         self.exit(Exit.USAGE, f"{self.format_usage()}slipway: {message} See: {self.prog} --help\n")
 
 
 class _Formatter(RawDescriptionHelpFormatter):
     def __init__(self, prog: str, **options: Any) -> None:
         super().__init__(prog, **(options | {"width": _WIDTH, "max_help_position": 30}))
+
+    def add_argument(self, action: Action) -> None:
+        super().add_argument(action)
+        if action.metavar == "VERB":  # argparse forgets that verbs are indented once more
+            self._action_max_length += self._indent_increment
 
 
 class _WrappingFormatter(_Formatter):
@@ -118,6 +139,7 @@ environment:
   SLIPWAY_URL      the controller's address, such as https://NAME.azurewebsites.net
   SLIPWAY_KEY      a key of its function app; never given on the command line
   SLIPWAY_CA_FILE  certificate authorities (PEM) to trust instead of the system's
+  SLIPWAY_DATABASE connection string of the database that `migrations` works on
   NO_COLOR         no colours
 
 exit status:

@@ -31,6 +31,16 @@ class Verb:
     run: Callable[[Namespace, Printer], Exit]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One word after ``slipway`` that has words of its own after it."""
+
+    name: str
+    help: str
+    description: str
+    verbs: tuple[Verb, ...]
+
+
 def json_argument(parser: ArgumentParser) -> None:
     """Let the verb speak to programs."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -51,8 +61,8 @@ def connection_arguments(parser: ArgumentParser) -> None:
     json_argument(parser)
 
 
-def following_arguments(parser: ArgumentParser) -> None:
-    """Let the verb follow a rollout to its end."""
+def following_arguments(parser: ArgumentParser, what: str = "rollout") -> None:
+    """Let the verb follow a rollout, or *what* else goes on, to its end."""
     parser.add_argument(
         "--interval",
         metavar="DURATION",
@@ -65,13 +75,19 @@ def following_arguments(parser: ArgumentParser) -> None:
         metavar="DURATION",
         type=duration,
         default=timedelta(days=1),
-        help="stop following after this long; the rollout goes on (default: 24h)",
+        help=f"stop following after this long; the {what} goes on (default: 24h)",
     )
 
 
 def order_arguments(parser: ArgumentParser, *, reason_required: bool) -> None:
     """Let the verb give an order: to which app, by whom, why."""
     parser.add_argument("app", metavar="APP", help="the app's id in apps.yaml")
+    audit_arguments(parser, reason_required=reason_required)
+    connection_arguments(parser)
+
+
+def audit_arguments(parser: ArgumentParser, *, reason_required: bool = False) -> None:
+    """Let the order say by whom and why."""
     parser.add_argument(
         "--reason",
         metavar="TEXT",
@@ -83,7 +99,6 @@ def order_arguments(parser: ArgumentParser, *, reason_required: bool) -> None:
     parser.add_argument(
         "--by", metavar="NAME", default=None, help="who, for the audit (default: your user name)"
     )
-    connection_arguments(parser)
 
 
 def duration(text: str) -> timedelta:
@@ -152,9 +167,13 @@ def send_order(
     client: Client, arguments: Namespace, command: str, **fields: str | bool | None
 ) -> Json:
     """Send *command* to the app and return the answer: it is accepted, not yet carried out."""
-    body: dict[str, str | bool] = {"reason": arguments.reason, "by": arguments.by or _user()}
-    body |= {name: value for name, value in fields.items() if value is not None}
-    return client.order(arguments.app, command, body)
+    return client.order(arguments.app, command, order_body(arguments, **fields))
+
+
+def order_body(arguments: Namespace, **fields: str | bool | None) -> dict[str, str | bool]:
+    """Return what an order says: who, why, and those *fields* that are there."""
+    body: dict[str, str | bool] = {"reason": arguments.reason, "by": arguments.by or user()}
+    return body | {name: value for name, value in fields.items() if value is not None}
 
 
 def report_order(answer: Json, arguments: Namespace, printer: Printer, command: str) -> None:
@@ -191,7 +210,8 @@ def _reason(text: str) -> str:
     return text
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who is at the terminal."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # no user database, as in a bare container

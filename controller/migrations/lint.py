@@ -5,7 +5,8 @@ itself makes is new: no old build knows it, and no request waits for it.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -50,6 +51,7 @@ class Finding:
     line: int  # in its file
     says: str
     advice: str
+    is_down: bool = False  # the file is that of the down script
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,25 @@ def lint(
     return LintReport(
         bundle=bundle.sha256, statements=tuple(statements), findings=tuple(dict.fromkeys(findings))
     )
+
+
+def kinds_alone(bundle: Bundle) -> dict[str, Kind]:
+    """Return the class of each migration as if each were a release of its own."""
+    catalog = Catalog()
+    history = _history_ids(bundle)
+    found: dict[str, Kind] = {}
+    for migration in bundle.migrations:
+        trial = deepcopy(catalog)
+        kinds: list[Kind] = []
+        for statement in migration.up:
+            node = tree(statement.text)
+            notes = Notes(trial)
+            if history_row_of(node, history) is None:
+                judge(statement.text, node, notes)
+            kinds.append(notes.kind)
+            learn(catalog, node, is_new=False)
+        found[migration.id] = gravest(kinds)
+    return found
 
 
 def _before(bundle: Bundle, applied: Collection[str], schema: Schema | None) -> Catalog:
@@ -230,11 +251,4 @@ def _is_unfit(code: str) -> bool:
 
 
 def _of_down(finding: Finding) -> Finding:
-    return Finding(
-        code=finding.code,
-        severity=finding.severity,
-        migration=finding.migration,
-        line=finding.line,
-        says=f"In the down script: {finding.says}",
-        advice=finding.advice,
-    )
+    return replace(finding, says=f"In the down script: {finding.says}", is_down=True)

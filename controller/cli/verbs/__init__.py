@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from controller.cli.verb import Verb
+from controller.cli.verb import Group, Verb
 from controller.cli.verbs import (
     abort,
     approve,
     apps,
+    backup,
     deploy,
     explain,
+    migrations,
     pause,
     promote,
     reject,
@@ -20,7 +22,7 @@ from controller.cli.verbs import (
     validate,
 )
 
-VERBS: Final[tuple[Verb, ...]] = (
+VERBS: Final[tuple[Verb | Group, ...]] = (
     validate.VERB,
     schema.VERB,
     apps.VERB,
@@ -35,4 +37,6 @@ VERBS: Final[tuple[Verb, ...]] = (
     resume.VERB,
     promote.VERB,
     retry.VERB,
+    backup.GROUP,
+    migrations.GROUP,
 )
