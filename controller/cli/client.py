@@ -79,6 +79,11 @@ class Client:
         path = ("api", "apps", app, "backups", set_id, "plan")
         return self._send("GET", path, None, must_have="target", query=query)
 
+    def pitr_plan(self, app: str, query: Mapping[str, str]) -> Json:
+        """Return what a restore of the server of *app* would do. Changes nothing."""
+        path = ("api", "apps", app, "backups", "pitr", "plan")
+        return self._send("GET", path, None, must_have="new_server", query=query)
+
     def backup_order(self, app: str, command: str, body: Mapping[str, str | bool]) -> Json:
         """Ask for a job of maintenance and return the answer. Never sent twice."""
         content = json.dumps(body).encode()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from controller.cli.client import Client
 from controller.cli.exits import CommandError, Exit
 from controller.cli.follow import looks
+from controller.cli.pitr import pitr_result
 from controller.cli.printing import Printer, as_text
 from controller.cli.values import Json, is_array, is_object, part, parts, texts
 from controller.cli.views import moment
@@ -145,6 +146,9 @@ def _time(value: object) -> str:
 
 def _result(result: Json, printer: Printer) -> None:
     """Print a result: flat values, then what a clearing out keeps and removes."""
+    if "cut_over" in result:
+        pitr_result(result, printer)
+        return
     flat = {k: v for k, v in result.items() if not is_object(v) and k not in {"removed", "refused"}}
     printer.fields({_named(name): _shown(name, value) for name, value in flat.items()})
     if "removed" in result or "kept" in result:

@@ -18,6 +18,7 @@ from controller.cli.maintenance import (
     plan_page,
     set_page,
 )
+from controller.cli.pitr import pitr_arguments, show_pitr_plan
 from controller.cli.printing import Printer
 from controller.cli.values import Json, parts
 from controller.cli.verb import (
@@ -322,6 +323,27 @@ def _to_type(arguments: Namespace, plan: Json, name: str) -> str:
     return " ".join([*words, "--wait"])
 
 
+def _pitr_arguments(parser: ArgumentParser) -> None:
+    _app(parser)
+    pitr_arguments(parser)
+    _job(parser)
+
+
+def _pitr(arguments: Namespace, printer: Printer) -> Exit:
+    client = connect(arguments)
+    if arguments.confirm is None:
+        return show_pitr_plan(client, arguments, printer)
+    return _order(
+        client,
+        arguments,
+        printer,
+        (arguments.app, "pitr"),
+        at=arguments.at,
+        new_server=arguments.new_server,
+        confirm=arguments.confirm,
+    )
+
+
 GROUP = Group(
     name="backup",
     help="make, list, check and restore backups of an app",
@@ -366,6 +388,16 @@ GROUP = Group(
             "there, compared with what was recorded, and then exchanged for it.",
             arguments=_restore_arguments,
             run=_restore,
+        ),
+        Verb(
+            name="pitr",
+            help="make a new database server as it was at a moment; shows the plan first",
+            description="Restore the app's flexible server to a moment: the platform makes a new "
+            "one, which takes minutes to hours. Without --confirm: print what it would have, what "
+            "would not go over and what to type, and exit with status 4. Nothing is switched over: "
+            "the job's result says how people do that.",
+            arguments=_pitr_arguments,
+            run=_pitr,
         ),
         Verb(
             name="prune",
