@@ -1,5 +1,6 @@
 """A job of kind pitr: what its arguments mean."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from controller.core.errors import MalformedError
@@ -20,6 +21,20 @@ def request_of(job: Job) -> PitrRequest:
         new_server=str(job.arguments.get("new_server") or "") or None,
         confirm=str(job.arguments.get("confirm") or ""),
         is_again=job.tries > 1,
+    )
+
+
+def plan_request_of(app: str, query: Mapping[str, str], now: datetime) -> PitrRequest:
+    """Return what the plan of an HTTP query (`at`, `new_server`) is for.
+
+    Raises:
+        MalformedError: as `request_of`.
+    """
+    return PitrRequest(
+        app=app,
+        at=moment_of(query.get("at") or ""),
+        asked_at=now,
+        new_server=query.get("new_server") or None,
     )
 
 

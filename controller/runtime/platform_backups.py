@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from controller.core.data import DatabaseSpec, ServerName
+from controller.core.data import BackupKind, DatabaseSpec, ServerName
 from controller.core.errors import ConfigurationError, PermanentError, TransientError
 from controller.core.plan import AppSpec
 from controller.ports import Clock
@@ -16,6 +16,7 @@ from controller.ports_data import (
     PlatformBackup,
     RestorePointOrder,
     RestorePointProgress,
+    RestorePoints,
 )
 from controller.recovery.reading import written
 
@@ -45,6 +46,28 @@ class PlatformRestorePoints:
             detail = f"the platform makes backup {name} of server {server.name}"
             return RestorePointProgress(id=None, detail=detail, retry_after=_SOON)
         return RestorePointProgress(id=name, detail=f"backup {name} of server {server.name}")
+
+
+class RestorePointsOfKind:
+    """Implements `RestorePoints`: by a dump or by the platform, as the app's database says.
+
+    What is None, this Slipway was put together without.
+    """
+
+    def __init__(
+        self, *, dump: RestorePoints | None = None, platform: RestorePoints | None = None
+    ) -> None:
+        self._points = {BackupKind.DUMP: dump, BackupKind.PLATFORM: platform}
+
+    async def take(self, database: DatabaseSpec, order: RestorePointOrder) -> RestorePointProgress:
+        """See `RestorePoints`."""
+        points = self._points.get(database.backup)
+        if points is None:
+            raise ConfigurationError(
+                f"This Slipway makes no restore points of kind {database.backup}.",
+                fix="Set database.backup to another kind, or configure what it needs.",
+            )
+        return await points.take(database, order)
 
 
 def server_of(database: DatabaseSpec | None) -> ServerName:

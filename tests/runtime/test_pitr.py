@@ -29,11 +29,12 @@ from controller.ports_data import (
 )
 from controller.recovery.reading import plain
 from controller.runtime.pitr import PointInTime
-from controller.runtime.pitr_job import request_of
+from controller.runtime.pitr_job import plan_request_of, request_of
 from controller.runtime.pitr_means import PitrMeans, PitrNotYet, PitrReport, PitrRequest
 from controller.runtime.platform_backups import (
     PlatformBackupPart,
     PlatformRestorePoints,
+    RestorePointsOfKind,
     backup_name,
 )
 from sandbox.app_service.database_servers import ON_DEMAND, Backup
@@ -349,6 +350,15 @@ async def test_a_rollouts_restore_point_is_one_backup_across_processes(stand: St
     assert {each.name for each in stand.server.on_demand} > {name}
 
 
+async def test_the_kind_of_restore_point_is_the_databases(stand: Stand) -> None:
+    async with stand.platform() as platform:
+        points = RestorePointsOfKind(platform=PlatformRestorePoints(platform))
+        assert (await points.take(DATABASE, an_order())).retry_after is not None
+        with pytest.raises(ConfigurationError, match="of kind dump"):
+            await points.take(replace(DATABASE, backup=BackupKind.DUMP), an_order())
+    assert len(stand.writes()) == 1
+
+
 async def test_a_restore_point_on_burstable_is_refused_with_what_to_configure(
     stand: Stand,
 ) -> None:
@@ -450,6 +460,9 @@ def test_a_job_says_what_is_wanted() -> None:
     assert (first.asked_at, first.confirm, first.is_again) == (SINCE, "shop-db-2", False)
     assert request_of(a_job(tries=2, **wanted)).is_again
     assert request_of(a_job(at="2026-11-23T08:00:00Z")).new_server is None
+    query = {"at": "2026-11-23T08:00:00+01:00", "new_server": "shop-db-2"}
+    asked = plan_request_of("shop", query, SINCE)
+    assert (asked.at, asked.new_server, asked.confirm) == (first.at, "shop-db-2", "")
 
 
 @pytest.mark.parametrize("at", ["", "yesterday", "2026-11-23T08:00:00", "2026-11-23"])
