@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TargetPlatform,
         Telemetry,
     )
+    from controller.ports_data import DatabasePlatform
     from controller.runtime.engine import Engine
     from controller.runtime.explainer import Explainer
     from controller.runtime.observer import Observer
@@ -158,6 +159,18 @@ class House:
         from controller.adapters.azure.slot_swaps import AppServiceSwapper
 
         return AppServiceSwapper(self._arm_clients)
+
+    @cached_property
+    def database_platform(self) -> DatabasePlatform:
+        """The service that flexible servers are on. Nothing is asked of it before it is used."""
+        from controller.adapters.azure.flexible_server import FlexibleServers
+
+        return FlexibleServers(
+            self._credential,
+            arm_endpoint=self.settings.arm_endpoint,
+            audience=self.settings.arm_audience,
+            connection_options=self._connection_options(),
+        )
 
     @cached_property
     def _prober(self) -> Prober:
