@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from controller.cli.exits import CommandError, Exit
+from controller.core.errors import MalformedError
 from controller.migrations.bundle import Bundle, BundleFormat
 from controller.migrations.manifest import NAMES, manifest_of, read_manifest
 from controller.migrations.reading import read_bundle
@@ -31,13 +32,27 @@ class Folder:
         return shown_path(self.path / name) if name and self.path.is_dir() else str(self.path)
 
 
+class MalformedFolderError(CommandError):
+    """What is in the folder is no bundle; ``error`` says which file and line."""
+
+    def __init__(self, error: MalformedError) -> None:
+        super().__init__(f"{error.code}: {error.what}", error.fix, Exit.CONFIGURATION)
+        self.error = error
+
+
 def read_folder(path: Path) -> Folder:
     """Return the bundle in a folder, or of one generated script.
 
     Raises:
-        CommandError: there is no such folder, or it cannot be read.
-        MalformedError: what is in it is no bundle; the message says which file and line.
+        CommandError: there is no such folder, or it is no bundle.
     """
+    try:
+        return _read(path)
+    except MalformedError as error:
+        raise MalformedFolderError(error) from error
+
+
+def _read(path: Path) -> Folder:
     files = _files(path)
     if not any(name in files for name in NAMES) and _is_numbered(files):
         files[_WRITTEN] = manifest_of(files)

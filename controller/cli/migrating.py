@@ -15,7 +15,6 @@ from controller.cli.verb import user
 from controller.core.errors import (
     AccessDeniedError,
     ConfigurationError,
-    MalformedError,
     SlipwayError,
     TransientError,
 )
@@ -230,8 +229,6 @@ def told(variable: str) -> Generator[None]:
     """Say what goes wrong inside as is right where nobody tries again by itself."""
     try:
         yield
-    except MalformedError:
-        raise
     except SlipwayError as error:
         fix = error.fix.replace(_VAULT, f"in the connection string that {variable} holds.")
         what = error.what

@@ -279,7 +279,8 @@ def history_page(database: str, rows: Sequence[Json], printer: Printer) -> None:
     """Print where a database is."""
     pending = sum(row["state"] == "pending" for row in rows)
     halves = [row["id"] for row in rows if row["state"] == "half done"]
-    printer.line(f"{database}: {len(rows) - pending} applied, {pending} pending.")
+    applied = len(rows) - pending - len(halves)
+    printer.line(f"{database}: {applied} applied, {pending} pending.")
     for name in halves:
         printer.line(f"{name} stopped half way: `slipway migrations apply` goes on with it.")
     columns = ("migration", "state", "applied", "detail")

@@ -7,7 +7,7 @@ from typing import Final
 
 from controller.cli import migrating
 from controller.cli.exits import CommandError, Exit
-from controller.cli.folder import Folder, read_folder
+from controller.cli.folder import Folder, MalformedFolderError, read_folder
 from controller.cli.lint_views import malformed_github, report_github, report_json, report_text
 from controller.cli.migration_views import (
     folder_rows,
@@ -26,7 +26,6 @@ from controller.cli.migration_views import (
 from controller.cli.printing import Printer
 from controller.cli.values import Json
 from controller.cli.verb import Group, Verb, json_argument
-from controller.core.errors import MalformedError
 from controller.migrations.bundle import Bundle
 from controller.migrations.lint import Contract, lint
 from controller.ports_data import Ran
@@ -165,7 +164,8 @@ def _lint(arguments: Namespace, printer: Printer) -> Exit:
     form = "json" if printer.as_json else arguments.format
     try:
         folder = read_folder(arguments.folder)
-    except MalformedError as error:
+    except MalformedFolderError as failure:
+        error = failure.error
         if form == "github":
             malformed_github(str(arguments.folder), error, printer)
         if form == "json":
