@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _AGAIN: Final = "Nothing to do: Slipway tries again"
 _VAULT: Final = "where it is kept (Key Vault), or make Slipway's identity a user of the database."
+_IDENTITY: Final = "Give the Functions app an identity"
 _CONNECTION: Final = (
     "Set it to the connection string, such as postgresql://user:password@host:5432/database, or "
     "name another variable with --connection-env."
@@ -231,6 +232,7 @@ def told(variable: str) -> Generator[None]:
         yield
     except SlipwayError as error:
         fix = error.fix.replace(_VAULT, f"in the connection string that {variable} holds.")
+        fix = fix.replace(_IDENTITY, "Log in with `az login`")
         what = error.what
         if isinstance(error, ConfigurationError):
             what = f"{what} ({variable})"

@@ -251,7 +251,7 @@ def undoing_page(undoing: Undoing, printer: Printer) -> None:
     printer.table(columns, rows)
     for migration in undoing.migrations:
         if migration.down is None:
-            printer.line(f"{migration.id} has no down script: nothing can be undone past it.")
+            printer.line(f"{migration.id}: no down script, so nothing can be undone past it.")
         elif undoing.kinds[migration.id] is Kind.IRREVERSIBLE:
             printer.line(
                 f"{migration.id}: its down script brings back the structure, not the rows."

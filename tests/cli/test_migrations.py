@@ -447,7 +447,7 @@ def test_a_rollback_that_leads_nowhere_is_refused(
     assert (unknown[0], "'009_x' is not applied" in unknown[2]) == (2, True)
     assert (too_many[0], "Only 3 of the folder's migrations" in too_many[2]) == (2, True)
     assert (older[0], "has 003_index, which older does not know" in older[2]) == (4, True)
-    assert (without[0], "002_email has no down script" in without[1]) == (4, True)
+    assert (without[0], "002_email has no down script" in without[2]) == (4, True)
     assert len(rows(url, "SELECT id FROM slipway.slipway_migrations")) == 3
 
 

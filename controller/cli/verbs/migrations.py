@@ -1,14 +1,21 @@
 """``slipway migrations``: a folder of migrations, and the database that it is for."""
 
-import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from controller.cli import migrating
 from controller.cli.exits import CommandError, Exit
 from controller.cli.folder import Folder, MalformedFolderError, read_folder
 from controller.cli.lint_views import malformed_github, report_github, report_json, report_text
+from controller.cli.migration_arguments import (
+    count,
+    database_arguments,
+    doing_arguments,
+    folder_argument,
+    ids,
+    planning_arguments,
+    policy_arguments,
+)
 from controller.cli.migration_views import (
     folder_rows,
     folder_table,
@@ -27,99 +34,14 @@ from controller.cli.printing import Printer
 from controller.cli.values import Json
 from controller.cli.verb import Group, Verb, json_argument
 from controller.migrations.bundle import Bundle
-from controller.migrations.lint import Contract, lint
+from controller.migrations.lint import lint
 from controller.ports_data import Ran
-
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CODE: Final = re.compile(r"SWM\d{3}(@[A-Za-z0-9_.\-]{1,150})?")
-
-# --- Arguments -----------------------------------------------------------------------------------
-
-
-def _folder(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "folder",
-        metavar="DIR",
-        type=Path,
-        help="folder of NNN_name.up.sql and NNN_name.down.sql files, or of a script by EF Core "
-        "or Alembic",
-    )
-
-
-def _policy(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--contract",
-        choices=[each.value for each in Contract],
-        default=Contract.REFUSE.value,
-        help="steps that the old build cannot live with: an error (refuse, the default) or a "
-        "warning (allow)",
-    )
-    parser.add_argument(
-        "--accept",
-        metavar="CODES",
-        type=_codes,
-        action="append",
-        default=[],
-        help="findings that somebody looked at: SWM206, or SWM206@MIGRATION; parted by commas",
-    )
-
-
-def _database(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--connection-env",
-        metavar="NAME",
-        type=_variable,
-        default="SLIPWAY_DATABASE",
-        help="environment variable that holds the connection string (default: SLIPWAY_DATABASE)",
-    )
-
-
-def _planning(parser: ArgumentParser) -> None:
-    _folder(parser)
-    _database(parser)
-    _policy(parser)
-    parser.add_argument(
-        "--out-of-order",
-        action="store_true",
-        help="also run what stands before a migration that ran, as two branches may bring it",
-    )
-
-
-def _doing(parser: ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="do it (default: show the plan)")
-    parser.add_argument(
-        "--by", metavar="NAME", help="who, for the history (default: your user name)"
-    )
-    json_argument(parser)
-
-
-def _variable(text: str) -> str:
-    """Return the name of a variable. What is no name may be a password: it is not shown."""
-    if not _VARIABLE.fullmatch(text):
-        raise ArgumentTypeError(
-            "that is not the name of an environment variable. Put the connection string into one, "
-            "and name that here"
-        )
-    return text
-
-
-def _codes(text: str) -> list[str]:
-    codes = [code.strip() for code in text.split(",")]
-    for code in codes:
-        if not _CODE.fullmatch(code):
-            raise ArgumentTypeError(f"{code!r} is not SWM and three digits, nor SWMnnn@MIGRATION")
-    return codes
-
-
-def _ids(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
 
 # --- The folder alone ----------------------------------------------------------------------------
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
-    _folder(parser)
+    folder_argument(parser)
     json_argument(parser)
 
 
@@ -137,13 +59,13 @@ def _list(arguments: Namespace, printer: Printer) -> Exit:
 
 
 def _lint_arguments(parser: ArgumentParser) -> None:
-    _folder(parser)
-    _policy(parser)
+    folder_argument(parser)
+    policy_arguments(parser)
     applied = parser.add_mutually_exclusive_group()
     applied.add_argument(
         "--applied",
         metavar="IDS",
-        type=_ids,
+        type=ids,
         action="append",
         default=[],
         help="migrations that every database has; they are not judged; parted by commas",
@@ -203,7 +125,7 @@ def _applied(bundle: Bundle, arguments: Namespace) -> list[str]:
 
 
 def _plan_arguments(parser: ArgumentParser) -> None:
-    _planning(parser)
+    planning_arguments(parser)
     json_argument(parser)
 
 
@@ -222,13 +144,13 @@ def _show_plan(folder: Folder, outlook: migrating.Outlook, printer: Printer) -> 
 
 
 def _apply_arguments(parser: ArgumentParser) -> None:
-    _planning(parser)
+    planning_arguments(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",
         help="run it all in a transaction that is rolled back; what is locked stays so until then",
     )
-    _doing(parser)
+    doing_arguments(parser)
 
 
 def _apply(arguments: Namespace, printer: Printer) -> Exit:
@@ -237,6 +159,7 @@ def _apply(arguments: Namespace, printer: Printer) -> Exit:
     if outlook.plan.is_refused or not (arguments.dry_run or arguments.yes):
         _show_plan(folder, outlook, printer)
         if outlook.plan.is_refused:
+            printer.remark("Nothing was done: the plan is refused.")
             return Exit.REFUSED
         if outlook.plan.is_empty:
             return Exit.OK
@@ -262,18 +185,12 @@ def _rehearse(outlook: migrating.Outlook, arguments: Namespace, printer: Printer
 
 
 def _rollback_arguments(parser: ArgumentParser) -> None:
-    _folder(parser)
+    folder_argument(parser)
     how_far = parser.add_mutually_exclusive_group(required=True)
     how_far.add_argument("--to", metavar="ID", help="undo all that ran after this migration")
-    how_far.add_argument("--steps", metavar="N", type=_count, help="undo the last N migrations")
-    _database(parser)
-    _doing(parser)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise ArgumentTypeError(f"{text!r} is not a number of migrations")
-    return int(text)
+    how_far.add_argument("--steps", metavar="N", type=count, help="undo the last N migrations")
+    database_arguments(parser)
+    doing_arguments(parser)
 
 
 def _rollback(arguments: Namespace, printer: Printer) -> Exit:
@@ -291,7 +208,10 @@ def _rollback(arguments: Namespace, printer: Printer) -> Exit:
             printer.json(undoing_json(undoing))
         else:
             undoing_page(undoing, printer)
-        return Exit.REFUSED if without else _unconfirmed(printer, "undo it")
+        if without:
+            printer.remark(f"Nothing was done: {without[0]} has no down script. Restore a backup.")
+            return Exit.REFUSED
+        return _unconfirmed(printer, "undo it")
     done = _Done("undone", printer)
     try:
         migrating.undo(folder, undoing.migrations, arguments, done.tell)
@@ -328,8 +248,8 @@ class _Done:
 
 
 def _status_arguments(parser: ArgumentParser) -> None:
-    _folder(parser)
-    _database(parser)
+    folder_argument(parser)
+    database_arguments(parser)
     json_argument(parser)
 
 
