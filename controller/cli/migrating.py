@@ -18,7 +18,7 @@ from controller.core.errors import (
     SlipwayError,
     TransientError,
 )
-from controller.migrations.bundle import Applied, Kind, Migration
+from controller.migrations.bundle import Applied, Bundle, Kind, Migration
 from controller.migrations.history import applied_ids, pending
 from controller.migrations.lint import Contract, LintPolicy, LintReport, kinds_alone, lint
 from controller.migrations.plan import MigrationPlan, Reason, plan
@@ -62,6 +62,28 @@ def policy_of(arguments: Namespace) -> LintPolicy:
     """Return how strict the command line wants the lint."""
     accepted = frozenset(code for codes in arguments.accept for code in codes)
     return LintPolicy(contract=Contract(arguments.contract), accept=accepted)
+
+
+def linted(folder: Folder, arguments: Namespace) -> LintReport:
+    """Return what the lint says of the folder alone."""
+    applied = _named_applied(folder.bundle, arguments)
+    return lint(folder.bundle, policy=policy_of(arguments), applied=applied)
+
+
+def _named_applied(bundle: Bundle, arguments: Namespace) -> list[str]:
+    """Return the migrations that are not judged.
+
+    Raises:
+        CommandError: the folder has no such migration.
+    """
+    ids = [migration.id for migration in bundle.migrations]
+    listed = [name for some in arguments.applied for name in some]
+    named = [arguments.after] if arguments.after else listed
+    if unknown := [name for name in named if name not in ids]:
+        raise CommandError(
+            f"The folder has no migration {unknown[0]!r}.", f"It has {', '.join(ids)}.", Exit.USAGE
+        )
+    return ids[: ids.index(arguments.after) + 1] if arguments.after else named
 
 
 def outlook(folder: Folder, arguments: Namespace) -> Outlook:

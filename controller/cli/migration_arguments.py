@@ -42,6 +42,22 @@ def policy_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def applied_arguments(parser: ArgumentParser) -> None:
+    """Let people say what is not judged any more."""
+    applied = parser.add_mutually_exclusive_group()
+    applied.add_argument(
+        "--applied",
+        metavar="IDS",
+        type=_ids,
+        action="append",
+        default=[],
+        help="migrations that every database has; they are not judged; parted by commas",
+    )
+    applied.add_argument(
+        "--after", metavar="ID", help="the same for this migration and all before it"
+    )
+
+
 def database_arguments(parser: ArgumentParser) -> None:
     """Let the verb reach a database."""
     parser.add_argument(
@@ -92,8 +108,7 @@ def _codes(text: str) -> list[str]:
     return codes
 
 
-def ids(text: str) -> list[str]:
-    """Return names that are parted by commas, for argparse."""
+def _ids(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 

@@ -4,15 +4,15 @@ from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from controller.cli import migrating
-from controller.cli.exits import CommandError, Exit
+from controller.cli.exits import Exit
 from controller.cli.folder import Folder, MalformedFolderError, read_folder
 from controller.cli.lint_views import malformed_github, report_github, report_json, report_text
 from controller.cli.migration_arguments import (
+    applied_arguments,
     count,
     database_arguments,
     doing_arguments,
     folder_argument,
-    ids,
     planning_arguments,
     policy_arguments,
 )
@@ -33,8 +33,6 @@ from controller.cli.migration_views import (
 from controller.cli.printing import Printer
 from controller.cli.values import Json
 from controller.cli.verb import Group, Verb, json_argument
-from controller.migrations.bundle import Bundle
-from controller.migrations.lint import lint
 from controller.ports_data import Ran
 
 # --- The folder alone ----------------------------------------------------------------------------
@@ -61,18 +59,7 @@ def _list(arguments: Namespace, printer: Printer) -> Exit:
 def _lint_arguments(parser: ArgumentParser) -> None:
     folder_argument(parser)
     policy_arguments(parser)
-    applied = parser.add_mutually_exclusive_group()
-    applied.add_argument(
-        "--applied",
-        metavar="IDS",
-        type=ids,
-        action="append",
-        default=[],
-        help="migrations that every database has; they are not judged; parted by commas",
-    )
-    applied.add_argument(
-        "--after", metavar="ID", help="the same for this migration and all before it"
-    )
+    applied_arguments(parser)
     parser.add_argument(
         "--format",
         choices=["text", "json", "github"],
@@ -94,8 +81,7 @@ def _lint(arguments: Namespace, printer: Printer) -> Exit:
             problem = {"code": error.code, "says": error.what, "advice": error.fix}
             printer.json({"passed": False, "error": problem})
         raise
-    policy = migrating.policy_of(arguments)
-    report = lint(folder.bundle, policy=policy, applied=_applied(folder.bundle, arguments))
+    report = migrating.linted(folder, arguments)
     if form == "json":
         printer.json(report_json(folder, report))
     elif form == "github":
@@ -103,22 +89,6 @@ def _lint(arguments: Namespace, printer: Printer) -> Exit:
     else:
         report_text(folder, report, printer)
     return Exit.OK if report.passed else Exit.FAILED
-
-
-def _applied(bundle: Bundle, arguments: Namespace) -> list[str]:
-    """Return the migrations that are not judged.
-
-    Raises:
-        CommandError: the folder has no such migration.
-    """
-    ids = [migration.id for migration in bundle.migrations]
-    listed = [name for some in arguments.applied for name in some]
-    named = [arguments.after] if arguments.after else listed
-    if unknown := [name for name in named if name not in ids]:
-        raise CommandError(
-            f"The folder has no migration {unknown[0]!r}.", f"It has {', '.join(ids)}.", Exit.USAGE
-        )
-    return ids[: ids.index(arguments.after) + 1] if arguments.after else named
 
 
 # --- The database --------------------------------------------------------------------------------
