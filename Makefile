@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-swap dev test check static format lint types imports generated bench bench-judge lock conformance real-registry docs clean
+.PHONY: help setup demo demo-swap demo-data dev test check static format lint types imports generated bench bench-judge lock conformance real-registry docs clean
 
 PY := .venv/bin/python
 CODE := controller sandbox tests bench tools function_app.py
@@ -21,6 +21,9 @@ demo: setup  ## The main job, live: healthy, failing, slow, dead builds; rollbac
 
 demo-swap: setup  ## Swaps there and back, a swap that breaks half way, an alert that ends a bake.
 	@$(PY) -m sandbox.demo swap
+
+demo-data: setup  ## Migrations that go well, are refused, go back; backup, loss, restore, drill.
+	@$(PY) -m sandbox.demo data
 
 dev: setup  ## Sandbox and functions stay up; prints the addresses and what to try.
 	@$(PY) -m sandbox.dev

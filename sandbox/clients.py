@@ -3,6 +3,8 @@
 A client with a jar is a person: it keeps its cookies for one visit of some requests, then a new
 person comes. A client without is a program: every request is its first. The app's own session
 cookie, which its telemetry reports, is one per visit; a program's is another each time.
+
+With a ledger every other request places an order, which is written down before it is sent.
 """
 
 import asyncio
@@ -12,6 +14,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 import aiohttp
+
+from sandbox.ledger import Ledger
 
 _VISIT_SECONDS = 5.0
 _ASKS_EVERY_SECONDS = 1.0  # one client; more often, and a session would be many requests at once
@@ -41,13 +45,22 @@ class Seen:
 class Clients:
     """Sends about *rate* requests per second to *url* until `stop`."""
 
-    def __init__(self, url: str, *, rate: float = 60, clients: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        rate: float = 60,
+        clients: int | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.url = url
+        self.ledger = ledger
         self.seen: deque[Seen] = deque(maxlen=200_000)
         self._count = clients or max(round(rate * _ASKS_EVERY_SECONDS), 2)
         self._pause = self._count / rate
         self._visit_requests = max(round(_VISIT_SECONDS / self._pause), 1)
         self._tasks: list[asyncio.Task[None]] = []
+        self._asked = 0
 
     async def start(self) -> None:
         """Begin; returns at once."""
@@ -83,14 +96,20 @@ class Clients:
         status: int | None = None
         version = release = cause = None
         problem = ""
+        self._asked += 1
+        order = self.ledger.begin() if self.ledger and self._asked % 2 else None
+        method, body = ("POST", order.body) if order else ("GET", None)
         try:
             headers = {"Cookie": f"{_SESSION_COOKIE}={name}"}
-            async with session.get(f"{self.url}/work", headers=headers) as answer:
+            url = f"{self.url}/work"
+            async with session.request(method, url, json=body, headers=headers) as answer:
                 await answer.read()
                 status = answer.status
                 version = answer.headers.get("x-app-version")
                 release = answer.headers.get("x-release-digest")
                 cause = answer.headers.get("x-demo-cause")
+                if order is not None and answer.ok:
+                    order.acknowledge(version)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
         now = time.monotonic()

@@ -23,10 +23,11 @@ from sandbox.identity import IdentityEndpoint
 from sandbox.key_vault import KeyVault
 from sandbox.metrics_feed import front_door_counts
 from sandbox.monitor import Monitor
-from sandbox.registry import Registry, WebhookSender, notices, push_image
+from sandbox.registry import ImageSpec, Registry, RegistryClient, WebhookSender, notices
 from sandbox.registry import events as registry_events
 from sandbox.registry.events import PushEvent
 from sandbox.servicebus import Broker, QueueSpec
+from sandbox.shop_database import ShopDatabase
 from sandbox.storage import Storage
 from sandbox.tls import Authority, create_authority
 from sandbox.tokens import mint
@@ -40,6 +41,7 @@ WEBHOOK_SECRET = "loopback-webhook-secret"
 ALERTS_AUDIENCE = "api://slipway-alerts"
 _DOORS = ("acr", "dockerhub", "ghcr", "harbor", "oci", "alerts")
 SECRETS = tuple(f"webhook-{door}" for door in _DOORS)
+MIGRATIONS_TYPE = "application/vnd.slipway.migrations.v1"
 _USUAL_LATENCY_MS = 30
 _ME = "00000000-0000-0000-0000-0000000d0cce"
 
@@ -79,6 +81,7 @@ class Options:
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the first app's part
     usual_error_rate: float = 0.0  # share of requests that fail whatever the build, in every app
     more_apps: tuple[MoreApp, ...] = ()
+    database: bool = False  # a PostgreSQL behind the first app, with migrations and backups
     settings: Mapping[str, str] = field(default_factory=dict[str, str])  # over the controller's own
 
 
@@ -107,6 +110,7 @@ class Village:
                 token_for=lambda _: self.registry.tokens.platform_token(),
             ),
         )
+        self._database = ShopDatabase() if self.options.database else None
         self.log_file = self.directory / "functions.log"
         self.apps_file = self.directory / "apps.yaml"
         self._host: FunctionsHost | None = None
@@ -121,7 +125,7 @@ class Village:
                 lock_seconds=lock,
                 duplicate_detection_seconds=600,
             )
-            for name in ("rollouts", "observations", "rejected")
+            for name in ("rollouts", "observations", "maintenance", "rejected")
         ]
 
     @property
@@ -137,6 +141,13 @@ class Village:
         if self._site is None:
             raise RuntimeError("the village is not started")
         return self._site
+
+    @property
+    def database(self) -> ShopDatabase:
+        """The first app's database."""
+        if self._database is None:
+            raise RuntimeError("the village has no database: Options(database=True)")
+        return self._database
 
     # --- Up and down ----------------------------------------------------------------------------
 
@@ -166,6 +177,7 @@ class Village:
             self.storage.start(),
             self.broker.start(),
             self.app_service.start(),
+            self._start_database(),
         )
         first = MoreApp(name=APP, slots=self.options.slots)
         apps = (first, *self.options.more_apps)
@@ -174,6 +186,13 @@ class Village:
         self.monitor.metrics.sources.append(front_door_counts(self.app_service, sites))
         await self._start_controller()
         self.registry.on_push.append(self._announce)
+
+    async def _start_database(self) -> None:
+        if self._database is None:
+            return
+        await self._database.start(self.directory)
+        for name, value in self._database.secrets().items():
+            self.vault.put(name, value)
 
     async def _create_site(self, app: MoreApp) -> Site:
         digest = await self.push("v1", app=app.name, **app.first_build)
@@ -185,6 +204,7 @@ class Village:
             "OTEL_SERVICE_NAME": app.name,
             "DEMO_USUAL_ERROR_RATE": f"{self.options.usual_error_rate:g}",
             "DEMO_DEPENDENCY": str(self._dependency(app.name)),
+            **(self._database.app_settings() if self._database and app.name == APP else {}),
         }
         site = await self.app_service.create_site(
             subscription=SUBSCRIPTION,
@@ -230,9 +250,11 @@ class Village:
             self.vault,
             self.storage,
             self.identity,
+            self._database,
         ):
             with contextlib.suppress(Exception):
-                await piece.stop()
+                if piece is not None:
+                    await piece.stop()
         self._directory.cleanup()
 
     # --- Settings ---------------------------------------------------------------------------------
@@ -261,13 +283,16 @@ class Village:
             "SLIPWAY_ALERTS_AUTHORITY": self.identity.url,
             "KEY_VAULT_VERIFY_CHALLENGE": "false",
             **self.identity.environment(),
+            **(self._database.settings(self.storage.blob_url) if self._database else {}),
             **self.options.settings,
         }
 
     def apps_yaml(self) -> str:
         """Return the configuration of every app, with its times compressed."""
         options = self.options
-        apps = {APP: changed(self._app_configuration(APP, options.slots), options.changes)}
+        first = self._app_configuration(APP, options.slots)
+        first |= self._database.configuration() if self._database else {}
+        apps = {APP: changed(first, options.changes)}
         for more in options.more_apps:
             apps[more.name] = changed(self._app_configuration(more.name, more.slots), more.changes)
         return render(apps)
@@ -289,21 +314,31 @@ class Village:
         """Return the image reference of *digest* in an app's repository, which bears its name."""
         return f"{self.registry.host}/{app}@{digest}"
 
-    async def push(self, version: str, *, app: str = APP, **behaviour: Any) -> str:
-        """Build and push the demo app as *version*; return its digest. The push is the event."""
+    async def push(
+        self,
+        version: str,
+        *,
+        app: str = APP,
+        migrations: Mapping[str, bytes] | None = None,
+        **behaviour: Any,
+    ) -> str:
+        """Build and push the demo app as *version*; return its digest. The push is the event.
+
+        *migrations* are the files of the bundle that goes with it. It is attached to the digest
+        before the tag is there: whoever hears of the tag finds it.
+        """
         usual: dict[str, Any] = {"latency_ms": _USUAL_LATENCY_MS}
         files, entrypoint, env = demo_image(version, **{**usual, **behaviour})
+        # Telemetry goes by digest: no two apps share one.
+        spec = ImageSpec(files=files, entrypoint=entrypoint, env={**env, "DEMO_APP": app})
         token, _ = mint("https://containerregistry.azure.net", _ME)
-        return await push_image(
-            self.registry.host,
-            app,
-            version,
-            files=files,
-            entrypoint=entrypoint,
-            env={**env, "DEMO_APP": app},  # telemetry goes by digest: no two apps share one
-            ca_file=self.authority.ca_file,
-            token=token,
-        )
+        async with RegistryClient(
+            self.registry.host, ca_file=self.authority.ca_file, token=token
+        ) as client:
+            if migrations is not None:
+                digest = await client.push(app, None, spec)
+                await client.attach_files(app, digest, MIGRATIONS_TYPE, migrations)
+            return await client.push(app, version, spec)
 
     def dependency_fails(self, share: float, *, app: str = APP) -> None:
         """From now on *share* of an app's requests fail, in every build alike: a shared outage."""

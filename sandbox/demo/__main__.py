@@ -1,4 +1,4 @@
-"""The main job, live: ``make demo``; swaps and alerts: ``make demo-swap``.
+"""The main job, live: ``make demo``. Swaps and alerts: ``make demo-swap``; data: ``demo-data``.
 
 Real HTTP clients send a steady stream through the front door while builds are pushed: healthy,
 failing, slow, a little worse, slow in the tail, leaking, dead, healthy in a bad hour; then a person
@@ -23,15 +23,16 @@ from rich.live import Live
 
 from sandbox.clients import Clients
 from sandbox.demo.api import Api
+from sandbox.demo.data_script import DATA
 from sandbox.demo.play import Outcome, Stage, play
 from sandbox.demo.script import MAIN, Programme
 from sandbox.demo.swap_script import SWAP
-from sandbox.demo.view import line, screen, summary
+from sandbox.demo.view import figures, line, screen, summary
+from sandbox.ledger import Ledger
 from sandbox.village import Village
 
-_PROGRAMMES = {programme.name: programme for programme in (MAIN, SWAP)}
+_PROGRAMMES = {programme.name: programme for programme in (MAIN, SWAP, DATA)}
 _LOG = Path("demo-functions.log")
-_HISTORY_SECONDS = 18.0  # the past of v1 that v2 is held against; it is read in spans of 15 s
 
 
 class _Shown:
@@ -67,21 +68,22 @@ async def _run(console: Console, programme: Programme) -> list[Outcome]:
     started = time.monotonic()
     async with Village(programme.options) as village:
         api = Api(village.host)
-        stages = {app: _stage(app, village, api, programme.rate) for app in programme.apps}
+        stages = {app: _stage(app, village, api, programme) for app in programme.apps}
         places = ", ".join(f"{stage.app} at {stage.clients.url}" for stage in stages.values())
         console.print(f"Up in {time.monotonic() - started:.1f} s. v1 serves: {places}")
         outcomes: list[Outcome] = []
         try:
             for stage in stages.values():
                 await stage.clients.start()
-            console.print(f"For {_HISTORY_SECONDS:.0f} s v1 is watched alone: its past.")
-            await asyncio.sleep(_HISTORY_SECONDS)
+            console.print(f"For {programme.history_seconds:.0f} s v1 is watched alone: its past.")
+            await asyncio.sleep(programme.history_seconds)
             shown = _Shown(console, started)
             with shown.open():
                 for act in programme.acts:
                     stage = stages[act.app]
                     notice = functools.partial(shown.update, stage)
-                    outcomes.append(await play(stage, act, notice=notice))
+                    perform = act.perform or play
+                    outcomes.append(await perform(stage, act, notice))
         except BaseException:
             console.print(village.host.output[-4000:], markup=False)
             raise
@@ -94,8 +96,9 @@ async def _run(console: Console, programme: Programme) -> list[Outcome]:
         return outcomes
 
 
-def _stage(app: str, village: Village, api: Api, rate: float) -> Stage:
-    clients = Clients(village.app_service.site(app).url(), rate=rate)
+def _stage(app: str, village: Village, api: Api, programme: Programme) -> Stage:
+    ledger = Ledger() if programme.orders else None
+    clients = Clients(village.app_service.site(app).url(), rate=programme.rate, ledger=ledger)
     return Stage(app=app, village=village, api=api, clients=clients)
 
 
@@ -133,6 +136,7 @@ def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
                 "failures_by_build": dict(outcome.failures),
                 "usual_failures": outcome.usual,
                 "failures_of_the_dependency": dict(outcome.dependency),
+                "measured": outcome.figures,
             }
             for outcome in outcomes
         ],
@@ -143,6 +147,8 @@ def _conclude(
     console: Console, programme: Programme, outcomes: list[Outcome], seconds: float
 ) -> int:
     console.print(summary(outcomes))
+    if any(outcome.figures for outcome in outcomes):
+        console.print(figures(outcomes))
     for outcome in outcomes:
         for problem in outcome.problems:
             console.print(f"✗ {outcome.act.title}: {problem}", style="red", markup=False)

@@ -38,7 +38,10 @@ class Outcome:
     dependency: Counter[str] = field(default_factory=Counter[str])  # in a shared outage, by build
     unexplained: list[str] = field(default_factory=list[str])  # failures by anything else
     problems: list[str] = field(default_factory=list[str])
+    figures: dict[str, str] = field(default_factory=dict[str, str])  # what was measured
     is_over: bool = False
+    began: float = field(default_factory=time.monotonic)
+    log_from: int = 0  # where the controller's log stood
 
     @property
     def as_expected(self) -> bool:
@@ -66,21 +69,18 @@ class Stage:
         return self.village.app_service.site(self.app)
 
 
-async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome:
+async def play(stage: Stage, act: Act, notice: Callable[[], None]) -> Outcome:
     """Play one act to its end, or to the limit of its time; *notice* is called on each look."""
-    outcome = stage.current = Outcome(act=act)
-    stage.outcomes.append(outcome)
-    begin = time.monotonic()
-    log_before = len(stage.village.host.output)
+    outcome = begin(stage, act)
     known = {
         r["id"] for r in ((await stage.api.get(f"apps/{stage.app}")) or {}).get("rollouts", [])
     }
-    digest = await _begin(stage, act)
+    digest = await _set_off(stage, act)
     async with asyncio.TaskGroup() as happenings:
         meanwhile = act.meanwhile
-        while time.monotonic() - begin < act.patience_seconds:
+        while time.monotonic() - outcome.began < act.patience_seconds:
             await _look(stage, outcome, digest, known)
-            _count(stage, outcome, begin)
+            _count(stage, outcome)
             notice()
             if meanwhile is not None and _is_in(outcome, act.meanwhile_in):
                 happenings.create_task(meanwhile(stage.village))
@@ -88,22 +88,34 @@ async def play(stage: Stage, act: Act, *, notice: Callable[[], None]) -> Outcome
             if outcome.rollout is not None and outcome.rollout["state"] in _ENDS:
                 break
             await asyncio.sleep(_POLL_SECONDS)
-    outcome.seconds = time.monotonic() - begin
+    await conclude(stage, outcome, notice)
+    return outcome
+
+
+def begin(stage: Stage, act: Act) -> Outcome:
+    """Raise the curtain."""
+    outcome = stage.current = Outcome(act=act, log_from=len(stage.village.host.output))
+    stage.outcomes.append(outcome)
+    return outcome
+
+
+async def conclude(stage: Stage, outcome: Outcome, notice: Callable[[], None]) -> None:
+    """Let what is on its way arrive, then hold the act against what is expected of it."""
+    outcome.seconds = time.monotonic() - outcome.began
     await asyncio.sleep(_SETTLE_SECONDS)
-    _count(stage, outcome, begin)
-    outcome.controller_seconds = _controller_seconds(stage.village.host.output[log_before:])
+    _count(stage, outcome)
+    outcome.controller_seconds = _controller_seconds(stage.village.host.output[outcome.log_from :])
     outcome.serving = await _who_serves(stage)
     outcome.is_over = True
-    outcome.problems = _problems(outcome)
+    outcome.problems += _problems(outcome)
     notice()
-    return outcome
 
 
 def _is_in(outcome: Outcome, state: str) -> bool:
     return outcome.rollout is not None and outcome.rollout["state"] == state
 
 
-async def _begin(stage: Stage, act: Act) -> str:
+async def _set_off(stage: Stage, act: Act) -> str:
     if act.before is not None:
         act.before(stage.village)
     if not act.rollback:
@@ -128,8 +140,8 @@ async def _look(stage: Stage, outcome: Outcome, digest: str, known: set[str]) ->
         stage.events = detail["events"]
 
 
-def _count(stage: Stage, outcome: Outcome, begin: float) -> None:
-    seen = stage.clients.since(begin)
+def _count(stage: Stage, outcome: Outcome) -> None:
+    seen = stage.clients.since(outcome.began)
     outcome.requests = len(seen)
     outcome.by_version = Counter(s.version or "nobody" for s in seen)
     failed = [s for s in seen if s.failed]
@@ -179,7 +191,7 @@ def _problems(outcome: Outcome) -> list[str]:
     shares = {event["to"] for event in rollout["events"]}
     if act.must_stay_unseen and ("shifting" in shares or outcome.by_version[act.version]):
         found.append(f"users saw it {outcome.by_version[act.version]} times")
-    if act.dependency_may_fail and len(outcome.dependency) < 2:
+    if act.dependency_may_fail and act.meanwhile and len(outcome.dependency) < 2:
         found.append(f"the outage was not shared by two builds: {dict(outcome.dependency)}")
     if outcome.unexplained:
         first = outcome.unexplained[0]

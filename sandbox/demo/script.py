@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.village import APP, Options, Village
 
+if TYPE_CHECKING:
+    from sandbox.demo.play import Outcome, Stage
+
 Json = dict[str, Any]
+Perform = Callable[["Stage", "Act", Callable[[], None]], Coroutine[Any, Any, "Outcome"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,9 @@ class Act:
     meanwhile_in: str = "baking"  # the state in which that begins
     patience_seconds: float = 120.0  # an act that takes longer has failed
     may_fail_for_users: bool = False  # by the bad build's own fault
-    dependency_may_fail: bool = False  # and must: in both builds
+    dependency_may_fail: bool = False  # and must, in both builds, where it happens meanwhile
     must_stay_unseen: bool = False  # no user may ever get it
+    perform: "Perform | None" = None  # plays it in another way than a rollout is played
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,8 @@ class Programme:
     acts: tuple[Act, ...]
     report: str  # file name
     rate: float = 60.0  # requests per second, to each app
+    orders: bool = False  # every other request is an order that the clients write down
+    history_seconds: float = 18.0  # past of v1 that v2 is held against; read in spans of 15 s
     options: Options = field(default_factory=Options)
 
     @property

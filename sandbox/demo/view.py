@@ -111,6 +111,19 @@ def line(stage: Stage) -> str:
     return f"{outcome.act.title}: {state}"
 
 
+def figures(outcomes: Sequence[Outcome]) -> RenderableType:
+    """Return the table of what was measured."""
+    table = Table(title="Measured", title_style="bold", header_style="bold", box=SIMPLE)
+    for column in ("act", "what", "how much"):
+        table.add_column(column, overflow="fold")
+    for outcome in outcomes:
+        name = outcome.act.short
+        for what, how_much in outcome.figures.items():
+            table.add_row(name, what, how_much)
+            name = ""
+    return table
+
+
 def summary(outcomes: Sequence[Outcome]) -> RenderableType:
     """Return the table of expected against actual."""
     table = Table(

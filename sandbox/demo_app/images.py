@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
 _APP = Path(__file__).with_name("app.py")
+_MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 class DemoBehaviour(TypedDict, total=False):
@@ -47,6 +48,12 @@ def demo_image(version: str, **behaviour: Unpack[DemoBehaviour]) -> DemoImage:
         entrypoint=("python", "app.py"),
         env={"DEMO_VERSION": version, **env},
     )
+
+
+def demo_migrations(*ids: str) -> dict[str, bytes]:
+    """Return the files of migrations of the app's database: ``demo_migrations("001_orders")``."""
+    files = [_MIGRATIONS / f"{name}.{way}.sql" for name in ids for way in ("up", "down")]
+    return {file.name: file.read_bytes() for file in files}
 
 
 def _render(value: object) -> str:

@@ -137,6 +137,28 @@ class RegistryClient:
         )
         return await self._push_built(repository, image.digest, image)
 
+    async def attach_files(
+        self, repository: str, digest: str, artifact_type: str, files: Mapping[str, bytes]
+    ) -> str:
+        """Push an artifact of several files, as ``oras attach`` does; return its own digest."""
+        layers: list[Json] = []
+        for name, content in files.items():
+            title = {"org.opencontainers.image.title": name}
+            layers.append({**descriptor(artifact_type, content), "annotations": title})
+        manifest = canonical(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "artifactType": artifact_type,
+                "config": descriptor(OCI_EMPTY, b"{}"),
+                "layers": layers,
+                "subject": await self.resolve(repository, digest),
+            }
+        )
+        blobs = {digest_of(content): content for content in (b"{}", *files.values())}
+        image = BuiltImage(manifest, blobs)
+        return await self._push_built(repository, image.digest, image)
+
     async def put_manifest(
         self, repository: str, reference: str, media_type: str, content: bytes
     ) -> str:

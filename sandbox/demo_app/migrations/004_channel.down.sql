@@ -1,0 +1,2 @@
+DROP TABLE channels;
+ALTER TABLE orders DROP COLUMN channel;
