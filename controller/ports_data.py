@@ -679,6 +679,10 @@ class JobStore(Protocol):
         """Return the latest jobs of *app*, newest first."""
         ...
 
+    async def forget_jobs(self, app: str, *, before: datetime) -> int:
+        """Remove jobs of *app* that ended, and were asked for before a time; return how many."""
+        ...
+
 
 # --- The database service's own backups ----------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from controller.config.alerts import AlertsSection
 from controller.config.analysis import AnalysisSection
+from controller.config.backup import BackupSection
 from controller.config.database import DatabaseSection
 from controller.config.fields import (
     Duration,
@@ -180,8 +181,10 @@ class AppSection(Section):
     )
     database: DatabaseSection | None = Field(
         default=None,
-        description="The database that its builds share, and its migrations. Leave it out for now: "
-        "its parts are not wired together yet, and releases of an app with one are rejected.",
+        description="The database that its builds share, and its migrations.",
+    )
+    backup: BackupSection | None = Field(
+        default=None, description="What is backed up of it by timer and on demand."
     )
     deadlines: DeadlinesSection = Field(
         default=DeadlinesSection(), description="Time limits of the states."
@@ -198,5 +201,6 @@ class AppSection(Section):
             analysis=self.analysis.to_core(),
             alerts=self.alerts.to_core(),
             database=self.database.to_core() if self.database else None,
+            backup=self.backup.to_core() if self.backup else None,
             deadlines=self.deadlines.to_core(),
         )

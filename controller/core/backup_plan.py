@@ -37,3 +37,5 @@ class BackupSpec:
     rto: timedelta = timedelta(hours=1)  # after no more than this it is back
     keep: Keep = Keep()
     parts: tuple[PartKind, ...] = tuple(PartKind)  # those that there are
+    scratch: str | None = None  # secret with the way to a server for drills; None: the own one
+    copy_to: str | None = None  # second registry, with the beginning of the repository

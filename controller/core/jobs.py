@@ -4,13 +4,18 @@ A job goes on where an earlier process left it: what works on it finds what was 
 id. People watch it by its steps.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
 MOST_STEPS: Final = 100  # that are kept; the first ones go
+_ID: Final = re.compile(
+    r"(?P<app>[a-z0-9-]{1,40})-(backup|verify|restore|drill|prune|pitr)-"
+    r"(\d{8}T\d{6}Z-[0-9a-f]{8}|timer-\d{8}T\d{4}Z|rollout-\d{8}T\d{9}-[a-z0-9-]+|id-[0-9a-f]{16})"
+)
 
 
 class JobKind(StrEnum):
@@ -91,3 +96,32 @@ def succeeded(job: Job, at: datetime, result: Mapping[str, object]) -> Job:
 def failed(job: Job, at: datetime, error: str, result: Mapping[str, object] | None = None) -> Job:
     """Return *job* given up; *result* is what it found out all the same."""
     return replace(job, state=JobState.FAILED, ended_at=at, result=result or {}, error=error)
+
+
+# --- Names ---------------------------------------------------------------------------------------
+
+
+def ordered_id(app: str, kind: JobKind, at: datetime, tail: str) -> str:
+    """Return the id of a job that somebody asks for; *tail* is eight hex digits."""
+    return f"{app}-{kind}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{tail}"
+
+
+def timed_id(app: str, kind: JobKind, due: datetime) -> str:
+    """Return the id of a timer's job: a timer that fires twice in a minute asks for one job."""
+    return f"{app}-{kind}-timer-{due.astimezone(UTC):%Y%m%dT%H%MZ}"
+
+
+def rollout_id(app: str, kind: JobKind, rollout: str) -> str:
+    """Return the id of the job that a rollout waits for."""
+    return f"{app}-{kind}-rollout-{rollout}"
+
+
+def named_id(app: str, kind: JobKind, mark: str) -> str:
+    """Return the id of a job that its caller names; *mark* is 16 hex digits of that name."""
+    return f"{app}-{kind}-id-{mark}"
+
+
+def app_of(job_id: str) -> str | None:
+    """Return the app whose job it is, None where it is no job's id."""
+    found = _ID.fullmatch(job_id)
+    return found["app"] if found else None

@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
 
+from controller.core.backup_plan import BackupSpec
 from controller.core.data import DatabaseSpec
 from controller.core.gate import Gate
 from controller.core.telemetry import IdentifyBy, Mark, PlatformLimits
@@ -311,6 +312,7 @@ class AppSpec:
     deadlines: Deadlines = Deadlines()
     alerts: Alerts = Alerts()
     database: DatabaseSpec | None = None
+    backup: BackupSpec | None = None  # None: nothing but what migrations need is backed up
 
 
 @dataclass(frozen=True, slots=True)

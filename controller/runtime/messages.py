@@ -1,7 +1,8 @@
 """The messages on the queues: one versioned JSON schema for people's pipelines and for ourselves.
 
 Queue ``rollouts`` (session id = app) carries commands, queue ``observations`` (session id =
-workspace) carries polls. docs/messages.md is generated from these models.
+workspace) carries polls, queue ``maintenance`` (session id = app) carries the names of jobs.
+docs/messages.md is generated from these models.
 """
 
 from dataclasses import replace
@@ -26,6 +27,7 @@ from controller.ports import Message
 
 COMMANDS_QUEUE: Final = "rollouts"
 OBSERVATIONS_QUEUE: Final = "observations"
+MAINTENANCE_QUEUE: Final = "maintenance"
 REJECTED_QUEUE: Final = "rejected"
 SCHEMA_VERSION: Final = 1
 MAX_MESSAGE_ID: Final = 128  # characters; Service Bus takes no more
@@ -170,10 +172,18 @@ class PollBody(_Body):
     due: datetime
 
 
+class JobBody(_Body):
+    """Go on with a job of maintenance. What it is was written down before this was sent."""
+
+    job: str = Field(min_length=1, max_length=200, description="The job's id.")
+    app: str = Field(pattern=_APP, description="The app's id; also the session id.")
+
+
 Command = SubmitBody | RollbackBody | RetryBody | OrderBody | AlertBody | TickBody | ObservedBody
 
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 _POLL: TypeAdapter[PollBody] = TypeAdapter(PollBody)
+_JOB: TypeAdapter[JobBody] = TypeAdapter(JobBody)
 
 
 def parse_command(body: bytes, *, session: str | None, message_id: str = "") -> Command:
@@ -208,6 +218,37 @@ def parse_poll(body: bytes) -> PollBody:
         return _POLL.validate_json(body)
     except ValidationError as error:
         raise _malformed("poll", error) from error
+
+
+def parse_job(body: bytes, *, session: str | None) -> JobBody:
+    """Return what a message on queue ``maintenance`` names.
+
+    Raises:
+        MalformedError: not JSON, not of the schema, or in another app's session.
+    """
+    try:
+        found = _JOB.validate_json(body)
+    except ValidationError as error:
+        raise _malformed("job", error) from error
+    if session is not None and session != found.app:
+        raise MalformedError(
+            f"The job of app {found.app!r} came in session {session!r}.",
+            fix="Set the message's session id to the app id.",
+        )
+    return found
+
+
+def job_message(job: str, app: str, *, repeat: str = "", at: datetime | None = None) -> Message:
+    """Return the message that goes on with *job*; the same *repeat* is one message."""
+    name = f"{job}/again/{repeat}" if repeat else job
+    return Message(
+        queue=MAINTENANCE_QUEUE,
+        session=app,
+        body=JobBody(job=job, app=app).model_dump_json().encode(),
+        id=short_name(name),
+        at=at,
+        subject="job",
+    )
 
 
 def _malformed(what: str, error: ValidationError) -> MalformedError:

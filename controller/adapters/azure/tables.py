@@ -2,8 +2,8 @@
 
 Rows of an app's partition: ``head`` (its state, the version that guards everything),
 ``rollout:<id>``, ``event:<sequence>`` (audit), ``seen:<hash of key>``,
-``bucket:<rollout>:<milliseconds>``. Partition ``watch:<workspace>`` holds one row ``watch``,
-partition ``apps:`` a row per app that was ever saved.
+``bucket:<rollout>:<milliseconds>``, ``job:<id>``. Partition ``watch:<workspace>`` holds one row
+``watch``, partition ``apps:`` a row per app that was ever saved.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from azure.core.exceptions import (
     HttpResponseError,
     ResourceNotFoundError,
 )
-from azure.data.tables import TableTransactionError
+from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from controller.adapters.azure.table_rows import (
@@ -41,6 +41,7 @@ from controller.adapters.azure.table_rows import (
 )
 from controller.core.audit import GENESIS, first_break
 from controller.core.errors import AccessDeniedError, ConflictError, TransientError
+from controller.core.jobs import Job, app_of
 from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId
 from controller.ports import AuditRow, Loaded, StoredBucket, WorkspaceWatch
@@ -58,6 +59,7 @@ _CLIENT_ERRORS: Final = range(400, 500)
 _BUSY: Final = frozenset({408, 429})
 _HEAD: Final = "head"
 _WATCH: Final = "watch"
+_JOB: Final = "job:"
 _APPS: Final = "apps:"  # a partition; no app's id has a colon
 _END_OF_PREFIX: Final = "~"  # sorts behind every character that our row keys have
 _ROLLOUT_ID: Final = re.compile(r"\d{8}T\d{9}-(?P<app>[a-z0-9-]+)-[0-9a-f]{8}-\d+")
@@ -69,7 +71,7 @@ class _LoadedHead(Loaded):
 
 
 class TablesStore:
-    """Implements `StateStore`, `History`, `BucketStore` and `Housekeeping` on Azure Tables.
+    """Implements `StateStore`, `History`, `BucketStore`, `Housekeeping` and `JobStore`.
 
     Args:
         endpoint: table service URL of the storage account.
@@ -232,6 +234,46 @@ class TablesStore:
         async with self._translated(f"the watch of workspace {watch.workspace}"):
             answers = await self._client.submit_transaction([guarded(row, watch.etag)])
         return replace(watch, etag=answers[0]["etag"])
+
+    # --- JobStore ---------------------------------------------------------------------------------
+
+    async def keep_job(self, job: Job) -> None:
+        """See `JobStore.keep_job`."""
+        row = make_row(job.app, f"{_JOB}{job.id}", job, Job) | {
+            "asked": job.asked_at,
+            "ended": job.state.is_end,
+        }
+        async with self._translated(f"job {job.id}"):
+            await self._client.upsert_entity(row, mode=UpdateMode.REPLACE)
+
+    async def job(self, job_id: str) -> Job | None:
+        """See `JobStore.job`."""
+        app = app_of(job_id)
+        row = await self._get(app, f"{_JOB}{job_id}") if app is not None else None
+        return read_payload(row, Job) if row is not None else None
+
+    async def jobs(self, app: str, *, limit: int) -> Sequence[Job]:
+        """See `JobStore.jobs`."""
+        # Keys are in no order of time: the times of all are read first, which are few and small.
+        times = [(row["asked"], row["RowKey"]) async for row in self._job_times(app)]
+        newest = sorted(times, reverse=True)[:limit]
+        rows = await asyncio.gather(*(self._get(app, key) for _, key in newest))
+        return [read_payload(row, Job) for row in rows if row is not None]
+
+    async def forget_jobs(self, app: str, *, before: datetime) -> int:
+        """See `JobStore.forget_jobs`."""
+        old = [
+            row["RowKey"]
+            async for row in self._job_times(app)
+            if row["ended"] and row["asked"] < before
+        ]
+        for key in old:
+            async with self._translated(f"row {key} of {app}"):
+                await self._client.delete_entity(app, key)
+        return len(old)
+
+    def _job_times(self, app: str) -> AsyncGenerator[Entity]:
+        return self._rows(app, _JOB, select=("RowKey", "asked", "ended"))
 
     # --- Housekeeping -----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from controller.adapters.codec import encode
 from controller.adapters.memory.world import Fault, Weather
 from controller.core.audit import GENESIS, chain
 from controller.core.errors import ConflictError, TransientError
+from controller.core.jobs import Job
 from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId
 from controller.ports import AuditRow, Clock, Loaded, StoredBucket, WorkspaceWatch
@@ -30,10 +31,11 @@ class _Partition:
 
 
 class MemoryStore:
-    """Implements `StateStore`, `History`, `BucketStore` and `Housekeeping`.
+    """Implements `StateStore`, `History`, `BucketStore`, `Housekeeping` and `JobStore`.
 
     Faults: operations ``load``, ``save``, ``put``, ``buckets``, ``load_watch``, ``save_watch``,
-    ``prune``. A lost response means that it was written and the caller is told otherwise.
+    ``prune``, ``keep_job``, ``job``. A lost response means that it was written and the caller is
+    told otherwise.
     """
 
     def __init__(self, *, weather: Weather | None = None, clock: Clock | None = None) -> None:
@@ -42,6 +44,7 @@ class MemoryStore:
         self.saves = 0  # transactions that were written
         self._partitions: dict[str, _Partition] = {}
         self._watches: dict[str, WorkspaceWatch] = {}
+        self._jobs: dict[str, Job] = {}
         self._etags = (str(number) for number in itertools.count(1))
 
     def _of(self, app: str) -> _Partition:
@@ -132,6 +135,34 @@ class MemoryStore:
         self._begin("buckets")
         stored = self._of(app).buckets.get(rollout, {})
         return [stored[start] for start in sorted(stored)]
+
+    # --- JobStore ---------------------------------------------------------------------------------
+
+    async def keep_job(self, job: Job) -> None:
+        """See `JobStore.keep_job`."""
+        is_lost = self._begin("keep_job")
+        self._jobs[job.id] = job
+        if is_lost:
+            raise TransientError("The state store does not answer (keep_job).")
+
+    async def job(self, job_id: str) -> Job | None:
+        """See `JobStore.job`."""
+        self._begin("job")
+        return self._jobs.get(job_id)
+
+    async def jobs(self, app: str, *, limit: int) -> Sequence[Job]:
+        """See `JobStore.jobs`."""
+        self._begin("job")
+        own = [job for job in self._jobs.values() if job.app == app]
+        return sorted(own, key=lambda job: (job.asked_at, job.id), reverse=True)[:limit]
+
+    async def forget_jobs(self, app: str, *, before: datetime) -> int:
+        """See `JobStore.forget_jobs`."""
+        own = [job for job in self._jobs.values() if job.app == app]
+        old = [job.id for job in own if job.state.is_end and job.asked_at < before]
+        for name in old:
+            del self._jobs[name]
+        return len(old)
 
     # --- Housekeeping -----------------------------------------------------------------------------
 
