@@ -128,7 +128,7 @@ def _news(before: Json, now: Json) -> Iterator[str]:
         yield _step(step)
     error = now.get("error")
     if error and error != before.get("error") and now.get("state") not in _ENDS:
-        yield f"Try {now.get('tries')} stopped: {error} It goes on by itself."
+        yield f"Not done at try {now.get('tries')}: {error} It goes on by itself."
 
 
 def _step(step: Json) -> str:

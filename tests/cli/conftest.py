@@ -6,19 +6,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
 
 from controller.cli.main import main
+from sandbox.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
 Answer = tuple[int, Any]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -49,6 +51,26 @@ class Controller:
         if isinstance(content, web.Response):
             return content
         return web.json_response(content, status=status)
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """Run something in a loop of its own, in a thread: each command runs a loop, too."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(120)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def server(background: Callable[[Coroutine[Any, Any, Any]], Any]) -> Iterator[PostgresServer]:
+    running = PostgresServer()
+    background(running.start())
+    yield running
+    background(running.stop())
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_a_try_that_stops_is_told_and_the_job_goes_on(controller: Any, slipway: 
     status, out, err = slipway("backup", "drill", "shop", "--wait", "--interval", "100ms")
 
     assert status == 0
-    assert "Try 1 stopped: SW100: The connection was lost. It goes on by itself." in out
+    assert "Not done at try 1: SW100: The connection was lost. It goes on by itself." in out
     assert out.count("restoring again") == 1
     assert "SW100: Busy. Looking again." in err
 

@@ -5,8 +5,7 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,21 +36,6 @@ def folder(at: Path, *parts: dict[str, str]) -> Path:
     for name, text in {name: text for part in parts for name, text in part.items()}.items():
         (at / name).write_text(text)
     return at
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A server in a loop of its own: each command runs a loop, too."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    running = PostgresServer()
-    asyncio.run_coroutine_threadsafe(running.start(), loop).result(120)
-    yield running
-    asyncio.run_coroutine_threadsafe(running.stop(), loop).result(60)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
 
 
 @pytest.fixture
