@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a row of a table is one line
 """`slipway backup` with the real API behind a socket, the real jobs, and a real PostgreSQL."""
 
 import asyncio
@@ -82,9 +81,10 @@ class House:
     async def stop(self) -> None:
         if self._worker is not None:
             self._worker.cancel()
+        await self.web.stop()
+        if self._worker is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._worker
-        await self.web.stop()
 
     async def _work(self) -> None:
         while True:
@@ -99,13 +99,8 @@ class House:
                 deliveries=delivery.deliveries,
                 message_id=message.id or "",
                 maintainer=self.maintainer,
-                reject=_reject,
             )
             self.bus.complete(delivery)
-
-
-async def _reject(*what: object) -> None:
-    raise AssertionError(what)
 
 
 def _door(handler: Callable[[Request], Coroutine[Any, Any, Response]]) -> Any:
@@ -154,7 +149,7 @@ def backup(
     monkeypatch.delenv("SLIPWAY_KEY", raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        waiting = ("--interval", "100ms") if "--wait" in arguments else ()
+        waiting = ("--interval", "100ms", "--limit", "60s") if "--wait" in arguments else ()
         status = main(["backup", *arguments, *waiting])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
