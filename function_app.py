@@ -55,6 +55,32 @@ async def on_observe(message: func.ServiceBusMessage) -> None:
     await doors.observe_message(message)
 
 
+@app.function_name("on_maintenance")
+@app.service_bus_queue_trigger(
+    arg_name="message",
+    queue_name="maintenance",
+    connection="ServiceBus",
+    is_sessions_enabled=True,
+)
+async def on_maintenance(message: func.ServiceBusMessage) -> None:
+    """Backups, restores and drills, one job of an app at a time."""
+    await doors.maintenance_message(message)
+
+
+@app.function_name("dr_backup")
+@app.timer_trigger(arg_name="timer", schedule="%SLIPWAY_BACKUP_SCHEDULE%", run_on_startup=False)
+async def dr_backup(timer: func.TimerRequest) -> None:
+    """Back every app up that says so, and clear out what its rules no longer keep."""
+    await doors.back_up(timer)
+
+
+@app.function_name("dr_drill")
+@app.timer_trigger(arg_name="timer", schedule="%SLIPWAY_DRILL_SCHEDULE%", run_on_startup=False)
+async def dr_drill(timer: func.TimerRequest) -> None:
+    """Prove that what was backed up comes back."""
+    await doors.drill(timer)
+
+
 @app.function_name("sweep")
 @app.timer_trigger(arg_name="timer", schedule="%SLIPWAY_SWEEP_SCHEDULE%", run_on_startup=False)
 async def sweep(timer: func.TimerRequest) -> None:
@@ -102,3 +128,38 @@ async def get_evidence(req: func.HttpRequest) -> func.HttpResponse:
 async def command(req: func.HttpRequest) -> func.HttpResponse:
     """Deploy, rollback, abort, approve and the others."""
     return await doors.api(req, "command")
+
+
+@app.function_name("list_backups")
+@app.route("apps/{app}/backups", methods=["GET"])
+async def list_backups(req: func.HttpRequest) -> func.HttpResponse:
+    """The backup sets of an app."""
+    return await doors.data(req, "list_backups")
+
+
+@app.function_name("order_backup")
+@app.route("apps/{app}/backups/{verb}", methods=["POST"])
+async def order_backup(req: func.HttpRequest) -> func.HttpResponse:
+    """Back up, verify, restore, drill, clear out."""
+    return await doors.data(req, "order_backup")
+
+
+@app.function_name("plan_restore")
+@app.route("apps/{app}/backups/{set}/plan", methods=["GET"])
+async def plan_restore(req: func.HttpRequest) -> func.HttpResponse:
+    """What a restore would do."""
+    return await doors.data(req, "plan_restore")
+
+
+@app.function_name("list_jobs")
+@app.route("apps/{app}/jobs", methods=["GET"])
+async def list_jobs(req: func.HttpRequest) -> func.HttpResponse:
+    """An app's latest jobs of maintenance."""
+    return await doors.data(req, "list_jobs")
+
+
+@app.function_name("get_job")
+@app.route("jobs/{id}", methods=["GET"])
+async def get_job(req: func.HttpRequest) -> func.HttpResponse:
+    """One job with its steps and its result."""
+    return await doors.data(req, "get_job")

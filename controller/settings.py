@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from controller.core.errors import ConfigurationError
 
@@ -42,6 +43,8 @@ class Settings:
     site_scheme: str
     sweep_grace: timedelta
     config_refresh: timedelta
+    backup_url: str  # of the container of backup sets; empty: none are made
+    backup_key: str  # secret with the key that seals them; empty: they are not encrypted
 
     @staticmethod
     def read(environment: Mapping[str, str]) -> "Settings":
@@ -80,11 +83,17 @@ class Settings:
             site_scheme=reader.choice("SLIPWAY_SITE_SCHEME", ("https", "http")),
             sweep_grace=reader.seconds("SLIPWAY_SWEEP_GRACE_SECONDS", 60),
             config_refresh=reader.seconds("SLIPWAY_CONFIG_REFRESH_SECONDS", 30),
+            backup_url=reader.url("SLIPWAY_BACKUP_URL", ""),
+            backup_key=reader.optional("SLIPWAY_BACKUP_KEY") or "",
         )
         if settings.alerts_audience and not _GUID.fullmatch(settings.alerts_tenant):
             reader.problems.append(
                 "SLIPWAY_ALERTS_TENANT is not the GUID of a tenant, which "
                 "SLIPWAY_ALERTS_AUDIENCE needs"
+            )
+        if settings.backup_url and not urlsplit(settings.backup_url).path.strip("/"):
+            reader.problems.append(
+                f"SLIPWAY_BACKUP_URL is {settings.backup_url!r}, which names no container"
             )
         if not settings.service_bus_namespace and not settings.service_bus_connection:
             reader.problems.append(f"{_SERVICE_BUS}__fullyQualifiedNamespace is not set")

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
         TargetPlatform,
         Telemetry,
     )
-    from controller.ports_data import DatabasePlatform
+    from controller.ports_data import DatabasePlatform, JobStore
     from controller.runtime.engine import Engine
     from controller.runtime.explainer import Explainer
     from controller.runtime.observer import Observer
     from controller.runtime.sweeper import Sweeper
+    from controller.wiring_data import DataHouse
 
 
 class House:
@@ -129,12 +130,15 @@ class House:
     @cached_property
     def _registry(self) -> Registry:
         from controller.adapters.registry import OciRegistry
+        from controller.adapters.registry_calls import RegistryCalls
 
         return OciRegistry(
-            self._credential,
-            azure_hosts=self.settings.acr_hosts,
-            logins=self.secrets,
-            ca_file=self.settings.ca_file,
+            RegistryCalls(
+                self._credential,
+                azure_hosts=self.settings.acr_hosts,
+                logins=self.secrets,
+                ca_file=self.settings.ca_file,
+            )
         )
 
     @cached_property
@@ -265,6 +269,8 @@ class House:
             telemetry=self._telemetry,
             observer=self.observer,
             clock=self.clock,
+            migrations=self.data.migrations,
+            restore_points=self.data.restore_points,
         )
         return Engine(
             store=self._tables,
@@ -273,6 +279,28 @@ class House:
             performer=performer,
             witness=Witness(buckets=self._tables, evidence=self._evidence),
             clock=self.clock,
+        )
+
+    @cached_property
+    def data(self) -> DataHouse:
+        """The data half: migrations, backups, jobs."""
+        from controller.wiring_data import DataHouse, Shared
+
+        return DataHouse(
+            Shared(
+                settings=self.settings,
+                credential=lambda: self._credential,
+                options=self._connection_options,
+                tables=lambda: self._tables,
+                bus=lambda: self.bus,
+                clock=lambda: self.clock,
+                configuration=lambda: self.configuration,
+                secrets=lambda: self.secrets,
+                registry=lambda: self._registry,
+                platform=lambda: self._platform,
+                arm_clients=lambda: self._arm_clients,
+                database_platform=lambda: self.database_platform,
+            )
         )
 
     @cached_property
@@ -304,6 +332,11 @@ class House:
     @property
     def store(self) -> StateStore:
         """Each app's state."""
+        return self._tables
+
+    @property
+    def jobs(self) -> JobStore:
+        """Jobs of maintenance."""
         return self._tables
 
     @property

@@ -29,6 +29,7 @@ from controller.adapters.memory.clock import ManualClock  # noqa: E402
 from controller.adapters.memory.secrets import MemorySecrets  # noqa: E402
 from controller.adapters.memory.world import Fault, Weather  # noqa: E402
 from controller.adapters.registry import OciRegistry  # noqa: E402
+from controller.adapters.registry_calls import RegistryCalls  # noqa: E402
 from controller.config.load import load_text  # noqa: E402
 from controller.core.plan import AppId, AppSpec  # noqa: E402
 from controller.entry.http import Request  # noqa: E402
@@ -110,7 +111,7 @@ class Door:
         weather = Weather()
         weather.script("send", Fault.TRANSIENT)
         self.bus = MemoryBus(ManualClock(), weather=weather)
-        self.registry = OciRegistry(None)
+        self.registry = OciRegistry(RegistryCalls(None))
         app = web.Application()
         app.router.add_post("/api/webhooks/{registry}", self._post)
         self.server = WebServer(app)
@@ -197,7 +198,7 @@ async def _problems(
         problems.append(f"answers were {sorted(statuses)}, not 503 once, 202 and 200")
     if len(list(door.bus.waiting("rollouts"))) != len(expected):
         problems.append("the queue does not hold one message per image")
-    asked = OciRegistry(None, ca_file=authority.ca_file)
+    asked = OciRegistry(RegistryCalls(None, ca_file=authority.ca_file))
     named = await asked.digest_of(host, REPOSITORY, "v2")
     await asked.close()
     if named != pushed["v2"]:

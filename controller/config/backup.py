@@ -78,8 +78,8 @@ class BackupSection(Section):
         "it.",
     )
     keep: KeepSection = Field(default=KeepSection(), description="How many sets stay.")
-    parts: tuple[Annotated[backup_plan.PartKind, Field(strict=False)], ...] = Field(
-        default=_SPEC.parts,
+    parts: list[Annotated[backup_plan.PartKind, Field(strict=False)]] = Field(
+        default=list(_SPEC.parts),
         min_length=1,
         description="What goes into a set; what the app does not have is left out.",
     )
@@ -99,7 +99,7 @@ class BackupSection(Section):
             rpo=self.rpo,
             rto=self.rto,
             keep=self.keep.to_core(),
-            parts=self.parts,
+            parts=tuple(self.parts),
             scratch=self.scratch,
             copy_to=self.copy_to,
         )

@@ -18,12 +18,16 @@ from controller.wiring import house, start_telemetry
 
 if TYPE_CHECKING:
     from controller.entry.http import Request, Response
+    from controller.entry.maintenance import Timers
 
 log = logging.getLogger("slipway.doors")
 
 _ALERT_SECONDS: Final = 8  # an action group waits ten
+# What hangs must not hold its session: the host's own limit is that of the longest dump.
+_HANGS_SECONDS: Final = 600
 
 ApiDoor = Literal["health", "list_apps", "get_app", "get_rollout", "get_evidence", "command"]
+DataDoor = Literal["order_backup", "list_backups", "plan_restore", "list_jobs", "get_job"]
 
 
 def open_telemetry(environment: Mapping[str, str]) -> None:
@@ -71,6 +75,32 @@ async def api(request: func.HttpRequest, door: ApiDoor) -> func.HttpResponse:
             "get_rollout": behind.get_rollout,
             "get_evidence": behind.get_evidence,
             "command": behind.command,
+        }
+        return await doors[door](plain)
+
+    return await _answer(request, handler)
+
+
+async def data(request: func.HttpRequest, door: DataDoor) -> func.HttpResponse:
+    """See `controller.entry.maintenance.MaintenanceApi`."""
+    from controller.entry.maintenance import MaintenanceApi
+
+    async def handler(plain: Request) -> Response:
+        home = house()
+        behind = MaintenanceApi(
+            configuration=home.configuration,
+            maintainer=home.data.maintainer,
+            jobs=home.jobs,
+            clock=home.clock,
+            backups=home.data.backups,
+            pitr=home.data.pitr,
+        )
+        doors: dict[DataDoor, Callable[[Request], Awaitable[Response]]] = {
+            "order_backup": behind.order,
+            "list_backups": behind.list_backups,
+            "plan_restore": behind.plan,
+            "list_jobs": behind.list_jobs,
+            "get_job": behind.get_job,
         }
         return await doors[door](plain)
 
@@ -164,14 +194,15 @@ async def command_message(message: func.ServiceBusMessage) -> None:
     from controller.entry.queue import on_command
 
     home = house()
-    await on_command(
-        message.get_body(),
-        session=message.session_id,
-        deliveries=message.delivery_count or 1,
-        message_id=message.message_id or "",
-        engine=home.engine,
-        bus=home.bus,
-    )
+    async with asyncio.timeout(_HANGS_SECONDS):
+        await on_command(
+            message.get_body(),
+            session=message.session_id,
+            deliveries=message.delivery_count or 1,
+            message_id=message.message_id or "",
+            engine=home.engine,
+            bus=home.bus,
+        )
 
 
 async def observe_message(message: func.ServiceBusMessage) -> None:
@@ -179,12 +210,47 @@ async def observe_message(message: func.ServiceBusMessage) -> None:
     from controller.entry.queue import on_observe
 
     home = house()
-    await on_observe(
+    async with asyncio.timeout(_HANGS_SECONDS):
+        await on_observe(
+            message.get_body(),
+            session=message.session_id,
+            message_id=message.message_id or "",
+            observer=home.observer,
+            bus=home.bus,
+        )
+
+
+async def maintenance_message(message: func.ServiceBusMessage) -> None:
+    """See `controller.entry.maintenance.on_job`."""
+    from controller.entry.maintenance import on_job
+
+    await on_job(
         message.get_body(),
         session=message.session_id,
+        deliveries=message.delivery_count or 1,
         message_id=message.message_id or "",
-        observer=home.observer,
-        bus=home.bus,
+        maintainer=house().data.maintainer,
+    )
+
+
+async def back_up(timer: func.TimerRequest) -> None:
+    """See `controller.entry.maintenance.Timers.back_up`."""
+    asked = await _timers().back_up()
+    log.info("backups%s: %s", " (past due)" if timer.past_due else "", ", ".join(asked) or "none")
+
+
+async def drill(timer: func.TimerRequest) -> None:
+    """See `controller.entry.maintenance.Timers.drill`."""
+    asked = await _timers().drill()
+    log.info("drills%s: %s", " (past due)" if timer.past_due else "", ", ".join(asked) or "none")
+
+
+def _timers() -> Timers:
+    from controller.entry.maintenance import Timers
+
+    home = house()
+    return Timers(
+        configuration=home.configuration, maintainer=home.data.maintainer, clock=home.clock
     )
 
 

@@ -48,12 +48,12 @@ async def on_command(
     try:
         command = parse_command(body, session=session, message_id=first_name)
     except MalformedError as error:
-        await _reject("rollouts", body, session, message_id, error, bus)
+        await reject("rollouts", body, session, message_id, error, bus)
         return
     try:
         await engine.handle(command, redelivered=deliveries > 1 or repeats > 0)
     except UnknownAppError as error:
-        await _reject("rollouts", body, session, message_id, error, bus)
+        await reject("rollouts", body, session, message_id, error, bus)
     except Exception as error:
         if deliveries < _QUICK_DELIVERIES or repeats >= MAX_REPEATS:
             raise
@@ -73,7 +73,7 @@ async def on_observe(
     try:
         poll = parse_poll(body)
     except MalformedError as error:
-        await _reject("observations", body, session, message_id, error, bus)
+        await reject("observations", body, session, message_id, error, bus)
         return
     await observer.poll(poll)
 
@@ -94,7 +94,7 @@ def _later(command: Command, first_name: str, repeat: int, now: datetime) -> Mes
     return to_message(command, at=now + pause, message_id=name)
 
 
-async def _reject(
+async def reject(
     queue: str,
     body: bytes,
     session: str | None,
@@ -102,6 +102,7 @@ async def _reject(
     error: SlipwayError,
     bus: Bus,
 ) -> None:
+    """Set what can never be handled aside in queue ``rejected``, with its reason."""
     log.error("queue %s: message %s was rejected: %s", queue, message_id, error)
     properties = {
         "queue": queue,

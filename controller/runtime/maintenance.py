@@ -44,7 +44,7 @@ Result = Mapping[str, object]
 class JobPostponedError(TransientError):
     """The job waits for something that takes its time. Nothing is wrong."""
 
-    code = "SW112"
+    code = "SW106"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

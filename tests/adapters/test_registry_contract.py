@@ -13,7 +13,8 @@ from controller.adapters.azure.credentials import default_credential
 from controller.adapters.memory.registry import MemoryRegistry
 from controller.adapters.memory.secrets import MemorySecrets
 from controller.adapters.memory.world import Fault, Weather
-from controller.adapters.registry import AUDIENCE, OciRegistry, login_name
+from controller.adapters.registry import OciRegistry
+from controller.adapters.registry_calls import AUDIENCE, Answer, RegistryCalls, login_name
 from controller.core.errors import AccessDeniedError, BusyError
 from controller.ports import Registry as RegistryPort
 from sandbox import tokens
@@ -71,9 +72,11 @@ async def real(
     registry: Registry, authority: Authority, credential: AsyncTokenCredential
 ) -> AsyncIterator[Stand]:
     port = OciRegistry(
-        credential,
-        azure_hosts=frozenset({registry.host}),
-        ca_file=authority.ca_file,
+        RegistryCalls(
+            credential,
+            azure_hosts=frozenset({registry.host}),
+            ca_file=authority.ca_file,
+        )
     )
     yield Stand(port, registry.host, await push(registry, authority))
     await port.close()
@@ -131,7 +134,7 @@ async def test_a_throttled_registry_says_when_to_come_back(
 
 
 async def test_nobody_listening_is_an_outage(authority: Authority) -> None:
-    port = OciRegistry(None, ca_file=authority.ca_file)
+    port = OciRegistry(RegistryCalls(None, ca_file=authority.ca_file))
     with pytest.raises(BusyError, match="does not answer"):
         await port.digest_of("127.0.0.1:9", "shop/web", "v1")
     await port.close()
@@ -140,7 +143,7 @@ async def test_nobody_listening_is_an_outage(authority: Authority) -> None:
 async def test_a_public_image_needs_no_identity(authority: Authority) -> None:
     server = Registry(authority, anonymous_pull=True)
     await server.start()
-    port = OciRegistry(None, ca_file=authority.ca_file)
+    port = OciRegistry(RegistryCalls(None, ca_file=authority.ca_file))
     digest = await push(server, authority)
     before = server.requests["POST", "exchange"]
 
@@ -157,7 +160,7 @@ async def test_no_stranger_sees_our_entra_token(
     """A registry that is not Azure's is asked for an anonymous token, whatever it says it is."""
     digest = await push(registry, authority)
     before = registry.requests["POST", "exchange"]
-    port = OciRegistry(credential, ca_file=authority.ca_file)
+    port = OciRegistry(RegistryCalls(credential, ca_file=authority.ca_file))
 
     with pytest.raises(AccessDeniedError):
         await port.digest_of(registry.host, "shop/web", digest)
@@ -182,7 +185,7 @@ async def test_a_private_image_elsewhere_needs_a_login_of_key_vault(
     digest = await push(registry, authority)
     registry.tokens.logins["robot$ci"] = "pass:word"
     secrets = MemorySecrets({login_name(registry.host): kept} if kept else {})
-    port = OciRegistry(None, logins=secrets, ca_file=authority.ca_file)
+    port = OciRegistry(RegistryCalls(None, logins=secrets, ca_file=authority.ca_file))
 
     if says is None:
         assert await port.digest_of(registry.host, "shop/web", "v1") == digest
@@ -208,7 +211,9 @@ async def test_a_registry_with_a_password_file_gets_the_login_itself(
     await server.start()
     host = server.url.removeprefix("https://")
     port = OciRegistry(
-        None, logins=MemorySecrets({login_name(host): kept}), ca_file=authority.ca_file
+        RegistryCalls(
+            None, logins=MemorySecrets({login_name(host): kept}), ca_file=authority.ca_file
+        )
     )
 
     if fits:
@@ -230,13 +235,13 @@ async def test_docker_hub_is_asked_under_its_own_host(
     """Its images are named docker.io, its API is elsewhere; official images have a namespace."""
     urls: list[str] = []
 
-    async def request(*call: Any, **_: Any) -> tuple[int, dict[str, str], bytes]:
+    async def request(*call: Any, **_: Any) -> Answer:
         urls.append(call[2])
-        return 200, {"Docker-Content-Digest": NOBODY}, b""
+        return Answer(status=200, headers={"Docker-Content-Digest": NOBODY}, body=b"")
 
-    monkeypatch.setattr(OciRegistry, "_request", request)
+    monkeypatch.setattr(RegistryCalls, "_request", request)
 
-    assert await OciRegistry(None).digest_of(name, repository, "v1") == NOBODY
+    assert await OciRegistry(RegistryCalls(None)).digest_of(name, repository, "v1") == NOBODY
 
     assert urls == [f"https://registry-1.docker.io/v2/{asked}/manifests/v1"]
     assert login_name(name) == ("registry-docker-io")
@@ -252,7 +257,7 @@ async def test_a_registry_that_names_no_digest_is_read_and_hashed(authority: Aut
     app.router.add_get("/v2/shop/manifests/v1", manifest)
     server = WebServer(app, tls=authority.server_context())
     await server.start()
-    port = OciRegistry(None, ca_file=authority.ca_file)
+    port = OciRegistry(RegistryCalls(None, ca_file=authority.ca_file))
 
     found = await port.digest_of(server.url.removeprefix("https://"), "shop", "v1")
 

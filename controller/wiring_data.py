@@ -1,0 +1,214 @@
+"""The fuse box of the data half: databases, backup sets, jobs. `controller.wiring` holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from controller import __version__
+from controller.core.backup_plan import PartKind
+from controller.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from controller.adapters.azure.arm_clients import ArmClients
+    from controller.adapters.azure.tables import TablesStore
+    from controller.adapters.postgres.opening import Connections
+    from controller.ports import Bus, Clock, Configuration, Registry, Secrets, TargetPlatform
+    from controller.ports_data import (
+        BackupSubjects,
+        DatabasePlatform,
+        Migrations,
+        RestorePoints,
+        Sealer,
+        Vault,
+    )
+    from controller.runtime.backups import Backups
+    from controller.runtime.maintenance import Maintainer
+    from controller.runtime.pitr import PointInTime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What the rest of the house has already. Each is made when it is first called for."""
+
+    settings: Settings
+    credential: Callable[[], Any]
+    options: Callable[[], Mapping[str, Any]]  # of one client each
+    tables: Callable[[], TablesStore]
+    bus: Callable[[], Bus]
+    clock: Callable[[], Clock]
+    configuration: Callable[[], Configuration]
+    secrets: Callable[[], Secrets]
+    registry: Callable[[], Registry]
+    platform: Callable[[], TargetPlatform]
+    arm_clients: Callable[[], ArmClients]
+    database_platform: Callable[[], DatabasePlatform]
+
+
+class DataHouse:
+    """Everything of the data half, built when first asked for."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._settings = shared.settings
+
+    # --- Databases and their migrations -----------------------------------------------------------
+
+    @cached_property
+    def _connections(self) -> Connections:
+        from controller.adapters.postgres.opening import Connections
+
+        return Connections(secrets=self._shared.secrets(), credential=self._shared.credential())
+
+    @cached_property
+    def migrations(self) -> Migrations:
+        """What releases change in databases."""
+        from controller.activities.bundled_migrations import BundledMigrations
+        from controller.adapters.bundles.container import ContainerBundles
+        from controller.adapters.bundles.registry import RegistryBundles
+        from controller.adapters.bundles.sources import BundleSources
+        from controller.adapters.postgres.opening import PostgresDatabases
+        from controller.adapters.registry_calls import RegistryCalls
+
+        shared = self._shared
+        calls = RegistryCalls(
+            shared.credential(),
+            azure_hosts=self._settings.acr_hosts,
+            logins=shared.secrets(),
+            ca_file=self._settings.ca_file,
+        )
+        sources = BundleSources(
+            RegistryBundles(calls), ContainerBundles(shared.credential(), shared.options)
+        )
+        databases = PostgresDatabases(connections=self._connections)
+        return BundledMigrations(bundles=sources, databases=databases)
+
+    @cached_property
+    def restore_points(self) -> RestorePoints:
+        """What a database can be brought back from."""
+        from controller.runtime.platform_backups import PlatformRestorePoints, RestorePointsOfKind
+        from controller.runtime.queued_points import QueuedRestorePoints
+
+        dump = QueuedRestorePoints(
+            maintainer=self.maintainer, jobs=self._shared.tables(), clock=self._shared.clock()
+        )
+        platform = PlatformRestorePoints(self._shared.database_platform())
+        return RestorePointsOfKind(dump=dump, platform=platform)
+
+    # --- Backup sets ------------------------------------------------------------------------------
+
+    @cached_property
+    def subjects(self) -> BackupSubjects:
+        """What belongs to an app."""
+        from controller.runtime.subjects import ConfiguredSubjects
+
+        return ConfiguredSubjects(
+            configuration=self._shared.configuration(), logins=self._connections
+        )
+
+    @cached_property
+    def _sealer(self) -> Sealer | None:
+        from controller.adapters.azure.vault_key import KeyVaultKeySecrets
+        from controller.adapters.sealing import StreamSealer
+        from controller.adapters.sealing_keys import SecretKey, UnversionedKeySecrets
+
+        name, url = self._settings.backup_key, self._settings.key_vault_url
+        if not name:
+            return None
+        if url is None:
+            return StreamSealer(SecretKey(UnversionedKeySecrets(self._shared.secrets()), name))
+        keys = KeyVaultKeySecrets(
+            url,
+            self._shared.credential(),
+            verify_challenge_resource=self._settings.key_vault_verify_challenge,
+            options=self._shared.options(),
+        )
+        return StreamSealer(SecretKey(keys, name))
+
+    @cached_property
+    def _vault(self) -> Vault:
+        from controller.adapters.azure.vault import BlobVault
+
+        service, container = split_container(self._settings.backup_url)
+        return BlobVault(
+            service,
+            self._shared.credential(),
+            container=container,
+            sealer=self._sealer,
+            options=self._shared.options(),
+        )
+
+    @cached_property
+    def backups(self) -> Backups | None:
+        """The backup sets; None where no place for them is configured."""
+        if not self._settings.backup_url:
+            return None
+        from controller.adapters.azure.site_export import AppServiceExporter
+        from controller.adapters.exports import EvidenceIndex, StateExport
+        from controller.adapters.postgres.dumps import PostgresDumper
+        from controller.adapters.postgres.servers import PostgresServer
+        from controller.runtime.backups import Backups
+        from controller.runtime.backups_means import BackupMeans
+        from controller.runtime.platform_backups import PlatformBackupPart
+
+        shared = self._shared
+        tables, clock = shared.tables(), shared.clock()
+        return Backups(
+            BackupMeans(
+                vault=self._vault,
+                subjects=self.subjects,
+                clock=clock,
+                version=__version__,
+                dumper=PostgresDumper(),
+                server=PostgresServer(),
+                registry=shared.registry(),
+                store=tables,
+                platform=shared.platform(),
+                sites=AppServiceExporter(shared.arm_clients()),
+                exporters=(
+                    (PartKind.STATE, StateExport(tables, tables)),
+                    (PartKind.EVIDENCE, EvidenceIndex(tables)),
+                    (PartKind.PLATFORM, PlatformBackupPart(shared.database_platform(), clock)),
+                ),
+            )
+        )
+
+    @cached_property
+    def pitr(self) -> PointInTime:
+        """Restores servers to a point in time."""
+        from controller.adapters.postgres.servers import PostgresServer
+        from controller.runtime.pitr import PointInTime
+        from controller.runtime.pitr_means import PitrMeans
+
+        return PointInTime(
+            PitrMeans(
+                platform=self._shared.database_platform(),
+                subjects=self.subjects,
+                clock=self._shared.clock(),
+                server=PostgresServer(),
+            )
+        )
+
+    @cached_property
+    def maintainer(self) -> Maintainer:
+        """Carries jobs out."""
+        from controller.runtime.maintenance import Maintainer
+
+        shared = self._shared
+        return Maintainer(
+            jobs=shared.tables(),
+            bus=shared.bus(),
+            clock=shared.clock(),
+            history=shared.tables(),
+            backups=self.backups,
+            pitr=self.pitr,
+        )
+
+
+def split_container(url: str) -> tuple[str, str]:
+    """Return service URL and container of a container's URL."""
+    path, _, container = url.rpartition("/")
+    return path, container
