@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from sandbox.alerts import ActionGroup
 from sandbox.app_service import AppService, RegistryPuller, Site
 from sandbox.apps_yaml import app_configuration, changed, render
-from sandbox.demo_app.images import demo_image
+from sandbox.demo_app.images import bundle, demo_image
 from sandbox.event_grid import EventGrid, Schema
 from sandbox.functions_host import FunctionsHost
 from sandbox.identity import IdentityEndpoint
@@ -42,6 +42,7 @@ ALERTS_AUDIENCE = "api://slipway-alerts"
 _DOORS = ("acr", "dockerhub", "ghcr", "harbor", "oci", "alerts")
 SECRETS = tuple(f"webhook-{door}" for door in _DOORS)
 MIGRATIONS_TYPE = "application/vnd.slipway.migrations.v1"
+_BY_HAND = "0 0 0 1 1 *"  # a schedule: once a year; the host runs a timer on demand, too
 _USUAL_LATENCY_MS = 30
 _ME = "00000000-0000-0000-0000-0000000d0cce"
 
@@ -270,6 +271,8 @@ class Village:
             "SLIPWAY_SITE_SCHEME": "http",
             "SLIPWAY_SWEEP_SCHEDULE": self.options.sweep_schedule,
             "SLIPWAY_SWEEP_GRACE_SECONDS": "15",
+            "SLIPWAY_BACKUP_SCHEDULE": _BY_HAND,
+            "SLIPWAY_DRILL_SCHEDULE": _BY_HAND,
             "SLIPWAY_ACR_HOSTS": self.registry.host,
             "ServiceBus__fullyQualifiedNamespace": self.broker.namespace,
             "AzureWebJobsStorage__tableServiceUri": self.storage.table_url,
@@ -324,8 +327,8 @@ class Village:
     ) -> str:
         """Build and push the demo app as *version*; return its digest. The push is the event.
 
-        *migrations* are the files of the bundle that goes with it. It is attached to the digest
-        before the tag is there: whoever hears of the tag finds it.
+        *migrations* are files of SQL. Their bundle is attached to the digest before the tag is
+        there: whoever hears of the tag finds it.
         """
         usual: dict[str, Any] = {"latency_ms": _USUAL_LATENCY_MS}
         files, entrypoint, env = demo_image(version, **{**usual, **behaviour})
@@ -337,7 +340,7 @@ class Village:
         ) as client:
             if migrations is not None:
                 digest = await client.push(app, None, spec)
-                await client.attach_files(app, digest, MIGRATIONS_TYPE, migrations)
+                await client.attach_files(app, digest, MIGRATIONS_TYPE, bundle(migrations))
             return await client.push(app, version, spec)
 
     def dependency_fails(self, share: float, *, app: str = APP) -> None:

@@ -1,5 +1,7 @@
 """Packs the demo app into images of any version and any behaviour."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
@@ -54,6 +56,20 @@ def demo_migrations(*ids: str) -> dict[str, bytes]:
     """Return the files of migrations of the app's database: ``demo_migrations("001_orders")``."""
     files = [_MIGRATIONS / f"{name}.{way}.sql" for name in ids for way in ("up", "down")]
     return {file.name: file.read_bytes() for file in files}
+
+
+def bundle(migrations: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of a bundle: those of *migrations*, and the manifest of them."""
+    rows: list[dict[str, str]] = []
+    for up in sorted(name for name in migrations if name.endswith(".up.sql")):
+        down = up.replace(".up.sql", ".down.sql")
+        ways = {"up": up, "down": down} if down in migrations else {"up": up}
+        row = {"id": up.removesuffix(".up.sql")}
+        for way, name in ways.items():
+            row |= {way: name, f"{way}_sha256": hashlib.sha256(migrations[name]).hexdigest()}
+        rows.append(row)
+    manifest = {"format": "sql", "engine": "postgresql", "migrations": rows}
+    return {**migrations, "manifest.json": json.dumps(manifest, indent=2).encode()}
 
 
 def _render(value: object) -> str:
