@@ -90,6 +90,21 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
     return (json.dumps(written, indent=2) + "\n").encode()
 
 
+def with_manifest(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return *files* with a manifest, written where they are numbered and have none.
+
+    One generated script stays alone: it is recognised by what it says.
+
+    Raises:
+        MalformedError: as `manifest_of`.
+    """
+    ups = [name for name in files if name.endswith(".sql") and not name.endswith(".down.sql")]
+    is_numbered = len(ups) > 1 or any(name.endswith(".up.sql") for name in ups)
+    if not is_numbered or any(name in files for name in NAMES):
+        return dict(files)
+    return {**files, NAMES[-1]: manifest_of(files)}
+
+
 def _paired(names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     ups: dict[str, str] = {}
     downs: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
 from controller.adapters.bundles.container import ContainerBundles
@@ -10,6 +11,7 @@ from controller.core.data import BundleSource, DatabaseSpec
 from controller.core.errors import ConfigurationError, MalformedError
 from controller.core.model import Image
 from controller.migrations.bundle import Bundle
+from controller.migrations.manifest import with_manifest
 from controller.migrations.reading import read_bundle
 from controller.ports_data import BundleName
 
@@ -55,7 +57,15 @@ class BundleSources:
         known = self._read.get(key)
         if known is None:
             # Parsing many statements takes a while, and others are served beside it.
-            known = self._read[key] = await asyncio.to_thread(read_bundle, files)
+            known = self._read[key] = await asyncio.to_thread(_read, files, bundle.image)
             while len(self._read) > _REMEMBERED:
                 self._read.popitem(last=False)
         return known
+
+
+def _read(files: Mapping[str, bytes], image: str) -> Bundle:
+    """Read files that may have been attached by another program, which writes no manifest."""
+    try:
+        return read_bundle(with_manifest(files))
+    except MalformedError as error:
+        raise MalformedError(f"The bundle of {image}: {error.what}", fix=error.fix) from error
