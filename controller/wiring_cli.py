@@ -10,12 +10,15 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
+    from controller.core.model import Image
     from controller.ports_data import Database, DatabaseAddress
 
 T = TypeVar("T")
@@ -57,3 +60,68 @@ async def opened_database(
         yield address, PostgresDatabase(address, from_entra(credential))
     finally:
         await credential.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to get at registries and storage accounts."""
+
+    login: str | None = field(default=None, repr=False)  # USER:PASSWORD; None: who is logged in
+    acr_hosts: frozenset[str] = frozenset()  # beside *.azurecr.io that may see an Entra token
+    ca_file: Path | None = None
+
+
+async def attach_to_image(image: Image, files: Mapping[str, bytes], access: Access) -> str:
+    """Attach *files* to an image as its bundle, and return the artifact's digest.
+
+    Raises:
+        SlipwayError: the registry cannot be reached, or refuses.
+    """
+    from controller.adapters.azure.credentials import default_credential
+    from controller.adapters.bundles.registry import RegistryBundles
+    from controller.adapters.registry_calls import RegistryCalls
+
+    # A login that was given is meant, for Azure's registries as well: they have tokens of theirs.
+    credential = None if access.login else default_credential(access.ca_file)
+    calls = RegistryCalls(
+        credential,
+        azure_hosts=access.acr_hosts,
+        logins=_OneLogin(access.login),
+        ca_file=access.ca_file,
+    )
+    bundles = RegistryBundles(calls)
+    try:
+        return await bundles.attach(image, files, at=datetime.now(UTC).replace(microsecond=0))
+    finally:
+        await bundles.close()
+        if credential is not None:
+            await credential.close()
+
+
+async def keep_in_container(
+    url: str, name: str, files: Mapping[str, bytes], access: Access, *, prefix: str = ""
+) -> None:
+    """Write *files* into a blob container as the bundle of *name*: a digest, or a tag.
+
+    Raises:
+        SlipwayError: the storage account cannot be reached, or refuses.
+    """
+    from controller.adapters.azure.credentials import connection_options, default_credential
+    from controller.adapters.bundles.container import ContainerBundles
+
+    credential = default_credential(access.ca_file)
+    try:
+        container = ContainerBundles(credential, lambda: connection_options(access.ca_file))
+        await container.keep(url, prefix, name, files)
+    finally:
+        await credential.close()
+
+
+class _OneLogin:
+    """Implements `Secrets`: the login of the one registry that is asked."""
+
+    def __init__(self, login: str | None) -> None:
+        self._login = login
+
+    async def get(self, name: str) -> str | None:  # noqa: ARG002 - there is one registry
+        return self._login

@@ -140,6 +140,8 @@ environment:
   SLIPWAY_KEY      a key of its function app; never given on the command line
   SLIPWAY_CA_FILE  certificate authorities (PEM) to trust instead of the system's
   SLIPWAY_DATABASE connection string of the database that `migrations` works on
+  SLIPWAY_REGISTRY_LOGIN
+                   USER:PASSWORD of the registry that `migrations push` pushes to
   NO_COLOR         no colours
 
 exit status:

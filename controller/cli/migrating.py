@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _AGAIN: Final = "Nothing to do: Slipway tries again"
 _VAULT: Final = "where it is kept (Key Vault), or make Slipway's identity a user of the database."
+_NO_TOKEN: Final = "No token"
 _IDENTITY: Final = "Give the Functions app an identity"
 _CONNECTION: Final = (
     "Set it to the connection string, such as postgresql://user:password@host:5432/database, or "
@@ -248,8 +249,11 @@ def with_database(
 
 
 @contextmanager
-def told(variable: str) -> Generator[None]:
-    """Say what goes wrong inside as is right where nobody tries again by itself."""
+def told(variable: str, *, denied: str = "") -> Generator[None]:
+    """Say what goes wrong inside as is right where nobody tries again by itself.
+
+    *variable* holds what may be wrong; *denied* is what to do where we are not let in.
+    """
     try:
         yield
     except SlipwayError as error:
@@ -258,7 +262,9 @@ def told(variable: str) -> Generator[None]:
         what = error.what
         if isinstance(error, ConfigurationError):
             what = f"{what} ({variable})"
-        if fix.startswith(_AGAIN):
+        if denied and (isinstance(error, AccessDeniedError) or error.what.startswith(_NO_TOKEN)):
+            fix = denied
+        elif fix.startswith(_AGAIN):
             fix = f"Run it again{fix.removeprefix(_AGAIN)}"
         raise CommandError(f"{error.code}: {what}", fix, _status(error)) from None
 

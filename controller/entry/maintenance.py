@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from controller.core.errors import (
     CommandRefusedError,
@@ -293,9 +293,7 @@ def job_view(job: Job) -> dict[str, object]:
 
 
 def _object(value: object) -> dict[str, object]:
-    found = plain(value)
-    assert isinstance(found, dict)  # noqa: S101 - of data classes
-    return {str(name): each for name, each in found.items()}
+    return cast("dict[str, object]", plain(value))  # of data classes
 
 
 def _time(moment: datetime | None) -> object:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 from controller.core.backup_plan import PartKind
 from controller.core.errors import (
@@ -323,10 +323,8 @@ def _pruned(pruned: Pruned) -> Result:
     }
 
 
-def _object(report: object) -> dict[str, object]:
-    found = plain(report)
-    assert isinstance(found, dict)  # noqa: S101 - reports are data classes
-    return {str(name): value for name, value in found.items()}
+def _object(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", plain(value))  # of data classes
 
 
 def waiting(job: Job) -> bool:

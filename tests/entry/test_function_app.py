@@ -28,6 +28,17 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "on_command": QUEUE | {"queueName": "rollouts"},
     "on_observe": QUEUE | {"queueName": "observations"},
+    "on_maintenance": QUEUE | {"queueName": "maintenance"},
+    "dr_backup": {
+        "type": "timerTrigger",
+        "schedule": "%SLIPWAY_BACKUP_SCHEDULE%",
+        "runOnStartup": False,
+    },
+    "dr_drill": {
+        "type": "timerTrigger",
+        "schedule": "%SLIPWAY_DRILL_SCHEDULE%",
+        "runOnStartup": False,
+    },
     "sweep": {
         "type": "timerTrigger",
         "schedule": "%SLIPWAY_SWEEP_SCHEDULE%",
@@ -68,6 +79,36 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "methods": ["POST"],
         "authLevel": "function",
         "route": "apps/{app}/{command}",
+    },
+    "list_backups": {
+        "type": "httpTrigger",
+        "methods": ["GET"],
+        "authLevel": "function",
+        "route": "apps/{app}/backups",
+    },
+    "order_backup": {
+        "type": "httpTrigger",
+        "methods": ["POST"],
+        "authLevel": "function",
+        "route": "apps/{app}/backups/{verb}",
+    },
+    "plan_restore": {
+        "type": "httpTrigger",
+        "methods": ["GET"],
+        "authLevel": "function",
+        "route": "apps/{app}/backups/{set}/plan",
+    },
+    "list_jobs": {
+        "type": "httpTrigger",
+        "methods": ["GET"],
+        "authLevel": "function",
+        "route": "apps/{app}/jobs",
+    },
+    "get_job": {
+        "type": "httpTrigger",
+        "methods": ["GET"],
+        "authLevel": "function",
+        "route": "jobs/{id}",
     },
 }
 

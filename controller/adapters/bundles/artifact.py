@@ -184,7 +184,7 @@ def _rows(document: object, name: str, what: str) -> list[Json]:
     found: Any = cast("Json", document).get(name) if isinstance(document, dict) else None
     if not isinstance(found, list):
         raise MalformedError(f"{what} cannot be understood: it has no {name}.", fix=_FIX)
-    rows: list[Any] = found
+    rows = cast("list[object]", found)
     return [cast("Json", row) for row in rows if isinstance(row, dict)]
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from controller.adapters.bundles.artifact import (
@@ -226,7 +226,7 @@ def _json(answer: Answer, what: str) -> dict[str, Any]:
         found: Any = json.loads(answer.body)
     except ValueError as error:
         raise BusyError(f"The registry's answer about {what} is no JSON.") from error
-    return found if isinstance(found, dict) else {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _next(answer: Answer, image: Image) -> str | None:

@@ -33,6 +33,7 @@ from controller.cli.migration_views import (
 from controller.cli.printing import Printer
 from controller.cli.values import Json
 from controller.cli.verb import Group, Verb, json_argument
+from controller.cli.verbs import push
 from controller.ports_data import Ran
 
 # --- The folder alone ----------------------------------------------------------------------------
@@ -263,6 +264,7 @@ GROUP = Group(
             arguments=_lint_arguments,
             run=_lint,
         ),
+        push.VERB,
         Verb(
             name="plan",
             help="show what would run on a database, and the way back",
