@@ -30,7 +30,7 @@ class Registry:
     Each listener in ``on_push`` is called, beside the request, for every manifest that comes or
     goes. ``requests`` counts by (method, kind); kinds are ping, exchange, token, catalog, tags,
     manifest, referrers, blob, upload. *login_server_name* is the host that events carry, by
-    default the real one.
+    default the real one. One that is older than OCI 1.1 does not *list_referrers*.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Registry:
         login_server_name: str | None = None,
         anonymous_pull: bool = False,
         access_token_seconds: int = 75 * 60,
+        lists_referrers: bool = True,
     ) -> None:
         self.on_push: list[Listener] = []
         self.requests: Counter[tuple[str, str]] = Counter()
@@ -49,6 +50,7 @@ class Registry:
         )
         self._store = Store()
         self._login_server_name = login_server_name
+        self._lists_referrers = lists_referrers
         self._announcements: set[asyncio.Task[None]] = set()
         self._server = WebServer(self._application(), tls=authority.server_context())
 
@@ -175,7 +177,7 @@ class Registry:
         content = await request.read()
         manifest = self._store.opened(name).add(reference, request.content_type, content)
         self._announce("push", name, manifest, request)
-        subject = manifest.subject
+        subject = manifest.subject if self._lists_referrers else None
         return web.Response(
             status=201,
             headers={
@@ -195,6 +197,8 @@ class Registry:
 
     async def _referrers(self, request: web.Request) -> web.Response:
         name = self._allow(request, "pull")
+        if not self._lists_referrers:
+            raise RegistryError(404, "NOT_FOUND", "there is no such route")
         wanted = request.query.get("artifactType")
         found = self._store.existing(name).referrers(request.match_info["digest"], wanted)
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
