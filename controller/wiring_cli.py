@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
-    from controller.core.model import Image
     from controller.ports_data import Database, DatabaseAddress
 
 T = TypeVar("T")
@@ -71,14 +70,14 @@ class Access:
     ca_file: Path | None = None
 
 
-async def attach_to_image(image: Image, files: Mapping[str, bytes], access: Access) -> str:
+async def attach_to_image(image: str, files: Mapping[str, bytes], access: Access) -> str:
     """Attach *files* to an image as its bundle, and return the artifact's digest.
 
     Raises:
         SlipwayError: the registry cannot be reached, or refuses.
     """
     from controller.adapters.azure.credentials import default_credential
-    from controller.adapters.bundles.registry import RegistryBundles
+    from controller.adapters.bundles.push import push_to_registry
     from controller.adapters.registry_calls import RegistryCalls
 
     # A login that was given is meant, for Azure's registries as well: they have tokens of theirs.
@@ -89,11 +88,10 @@ async def attach_to_image(image: Image, files: Mapping[str, bytes], access: Acce
         logins=_OneLogin(access.login),
         ca_file=access.ca_file,
     )
-    bundles = RegistryBundles(calls)
     try:
-        return await bundles.attach(image, files, at=datetime.now(UTC).replace(microsecond=0))
+        return await push_to_registry(calls, image, files, at=datetime.now(UTC))
     finally:
-        await bundles.close()
+        await calls.close()
         if credential is not None:
             await credential.close()
 
@@ -108,11 +106,12 @@ async def keep_in_container(
     """
     from controller.adapters.azure.credentials import connection_options, default_credential
     from controller.adapters.bundles.container import ContainerBundles
+    from controller.adapters.bundles.push import push_to_container
 
     credential = default_credential(access.ca_file)
     try:
         container = ContainerBundles(credential, lambda: connection_options(access.ca_file))
-        await container.keep(url, prefix, name, files)
+        await push_to_container(container, url, prefix, name, files)
     finally:
         await credential.close()
 

@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 _AGAIN: Final = "Nothing to do: Slipway tries again"
 _VAULT: Final = "where it is kept (Key Vault), or make Slipway's identity a user of the database."
-_NO_TOKEN: Final = "No token"
 _IDENTITY: Final = "Give the Functions app an identity"
 _CONNECTION: Final = (
     "Set it to the connection string, such as postgresql://user:password@host:5432/database, or "
@@ -262,7 +261,8 @@ def told(variable: str, *, denied: str = "") -> Generator[None]:
         what = error.what
         if isinstance(error, ConfigurationError):
             what = f"{what} ({variable})"
-        if denied and (isinstance(error, AccessDeniedError) or error.what.startswith(_NO_TOKEN)):
+        no_token = error.what.startswith("No token")
+        if denied and (isinstance(error, AccessDeniedError) or no_token):
             fix = denied
         elif fix.startswith(_AGAIN):
             fix = f"Run it again{fix.removeprefix(_AGAIN)}"

@@ -244,7 +244,7 @@ def test_a_folder_that_is_wrong_is_told_in_a_sentence(
             ["aply", "db"],
             "there is no verb 'aply'. Did you mean 'apply'? See: slipway migrations --help",
         ),
-        ([], "say what: one of list, lint, plan, apply, rollback, status"),
+        ([], "say what: one of list, lint, push, plan, apply, rollback, status"),
     ],
 )
 def test_a_wrong_command_line_is_told(
