@@ -306,6 +306,7 @@ class House:
     @cached_property
     def sweeper(self) -> Sweeper:
         """The sweeper."""
+        from controller.runtime.maintenance_sweep import MaintenanceSweep
         from controller.runtime.sweeper import Sweeper
 
         return Sweeper(
@@ -318,6 +319,9 @@ class House:
             configuration=self.configuration,
             clock=self.clock,
             grace=self.settings.sweep_grace,
+            maintenance=MaintenanceSweep(
+                jobs=self._tables, bus=self.bus, backups=lambda: self.data.backups
+            ),
         )
 
     @cached_property

@@ -24,7 +24,7 @@ from controller.ports import Clock, Configuration
 from controller.ports_data import JobStore
 from controller.recovery.names import check_set_id
 from controller.recovery.reading import plain
-from controller.recovery.sets import Condition, StoredSet
+from controller.recovery.sets import Condition, StoredSet, newest_verified
 from controller.runtime.backups import Backups
 from controller.runtime.backups_means import RestorePlan, RestoreRequest
 from controller.runtime.maintenance import JobPostponedError, Maintainer, parts_of
@@ -220,12 +220,6 @@ def _checked(verb: str, fields: Mapping[str, Any]) -> Mapping[str, str | bool]:
 
 
 # --- Views ---------------------------------------------------------------------------------------
-
-
-def newest_verified(sets: tuple[StoredSet, ...]) -> datetime | None:
-    """Return the moment whose data the newest verified set brings back."""
-    good = [each.manifest.data_at for each in sets if each.is_verified and each.manifest]
-    return max(good, default=None)
 
 
 def _within(newest: datetime | None, rpo: timedelta | None, now: datetime) -> bool | None:

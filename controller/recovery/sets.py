@@ -76,6 +76,12 @@ class StoredSet:
         return mark is not None and not mark.passed
 
 
+def newest_verified(sets: Sequence[StoredSet]) -> datetime | None:
+    """Return the moment whose data the newest verified set brings back."""
+    good = [each.manifest.data_at for each in sets if each.is_verified and each.manifest]
+    return max(good, default=None)
+
+
 def write_mark(mark: Mark) -> bytes:
     """Return the stored form."""
     return written(mark)

@@ -24,8 +24,10 @@ from controller.ports import (
     StateStore,
     TargetPlatform,
 )
+from controller.runtime.maintenance_sweep import MaintenanceSweep
 from controller.runtime.messages import (
     COMMANDS_QUEUE,
+    MAINTENANCE_QUEUE,
     OBSERVATIONS_QUEUE,
     TickBody,
     poll_again,
@@ -50,6 +52,7 @@ class Swept:
     restarted_polls: tuple[str, ...] = ()
     failed: tuple[AppId, ...] = ()
     removed: int = 0  # rows that only served to work
+    jobs: tuple[str, ...] = ()  # of maintenance, sent again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,7 @@ class Sweeper:
     clock: Clock
     grace: timedelta = timedelta(seconds=60)  # a wake-up this late is lost
     keep_for: timedelta = timedelta(days=30)  # marks of deliveries, and buckets
+    maintenance: MaintenanceSweep | None = None  # None: this Slipway has no jobs
 
     async def sweep(self) -> Swept:
         """Re-drive the forgotten, take the dead letters, compare the world with the record.
@@ -91,6 +95,8 @@ class Sweeper:
                 log.exception("app %s: sweep failed", app)
                 swept = replace(swept, failed=(*swept.failed, app))
         swept = replace(swept, removed=await self._tidy(apps, now))
+        if self.maintenance is not None:
+            swept = replace(swept, jobs=await self.maintenance.sweep(specs, now))
         return replace(swept, restarted_polls=await self._restart_polls(workspaces, now))
 
     async def _configured(self) -> Mapping[AppId, AppSpec]:
@@ -138,7 +144,7 @@ class Sweeper:
     async def _dead_letters(self, now: datetime) -> int:
         """Take what the platform gave up on; return how many there were."""
         taken = 0
-        for queue in (COMMANDS_QUEUE, OBSERVATIONS_QUEUE):
+        for queue in (COMMANDS_QUEUE, OBSERVATIONS_QUEUE, MAINTENANCE_QUEUE):
             try:
                 letters = await self.bus.take_dead_letters(queue, limit=_MAX_DEAD_LETTERS)
             except SlipwayError as error:
