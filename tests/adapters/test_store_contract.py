@@ -1,6 +1,6 @@
 """What every store keeps, asked of the memory twin and of Azure Tables' adapter on Azurite.
 
-One class stands for three ports: `StateStore`, `History`, `BucketStore`.
+One class stands for four ports: `StateStore`, `History`, `BucketStore`, `JobStore`.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from controller.adapters.memory.store import MemoryStore
 from controller.adapters.memory.world import Fault
 from controller.core.audit import GENESIS, first_break
 from controller.core.errors import ConflictError, TransientError
+from controller.core.jobs import Job, JobKind, begun, ordered_id, succeeded, told
 from controller.core.model import AppState, Record, Rollout, RolloutId, State
 from controller.core.plan import AppId
 from controller.ports import Loaded, StoredBucket
@@ -593,3 +594,53 @@ async def test_bad_weather_can_be_ordered(app: AppId) -> None:
     with pytest.raises(ConflictError):
         await save(store, loaded, record(app, 1))
     assert store.saves == 1
+
+
+# --- Jobs ----------------------------------------------------------------------------------------
+
+
+def job(app: AppId, hour: int, **changes: Any) -> Job:
+    made = Job(
+        id=ordered_id(app, JobKind.BACKUP, T0 + timedelta(hours=hour), f"{hour:08x}"),
+        app=app,
+        kind=JobKind.BACKUP,
+        by="ann",
+        why="before the sale",
+        asked_at=T0 + timedelta(hours=hour),
+        arguments={"set": "x", "apply": True},
+    )
+    return replace(made, **changes)
+
+
+async def test_a_job_is_found_by_its_id_as_it_was_kept_last(store: Store, app: AppId) -> None:
+    first = job(app, 1)
+    assert await store.job(first.id) is None
+    assert await store.job("no job's id") is None
+
+    await store.keep_job(first)
+    later = succeeded(told(begun(first, T0), T0, "dumped 64 MiB so far"), T0, {"set": "y", "n": 1})
+    await store.keep_job(later)
+
+    assert await store.job(first.id) == later
+
+
+async def test_the_latest_jobs_of_an_app_come_newest_first(store: Store, app: AppId) -> None:
+    for hour in (2, 1, 3):
+        await store.keep_job(job(app, hour))
+    await store.keep_job(job(AppId(f"{app}-backup"), 4))
+
+    latest = await store.jobs(app, limit=2)
+
+    assert [found.asked_at for found in latest] == [T0 + timedelta(hours=n) for n in (3, 2)]
+
+
+async def test_only_old_jobs_that_ended_are_forgotten(store: Store, app: AppId) -> None:
+    for hour in (1, 2):
+        await store.keep_job(job(app, hour))
+    await store.keep_job(succeeded(job(app, 1), T0, {}))
+    await store.keep_job(succeeded(job(app, 5), T0, {}))
+
+    assert await store.forget_jobs(app, before=T0 + timedelta(hours=3)) == 1
+
+    left = await store.jobs(app, limit=9)
+    assert [found.asked_at for found in left] == [T0 + timedelta(hours=n) for n in (5, 2)]
