@@ -57,6 +57,13 @@ def arm_errors() -> str:
     return arm_errors_page()
 
 
+def lint() -> str:
+    """Return docs/lint.md."""
+    from controller.migrations.reference import lint_page  # noqa: PLC0415
+
+    return lint_page()
+
+
 def registry_payloads() -> str:
     """Return docs/registries/payloads.md."""
     from tests.entry.payload_page import payload_page  # noqa: PLC0415
@@ -87,6 +94,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/messages.schema.json": messages_schema,
     "docs/registries/payloads.md": registry_payloads,
     "docs/arm-errors.md": arm_errors,
+    "docs/lint.md": lint,
     "docs/sandbox.md": sandbox,
     "docs/judge.md": judge,
 }

@@ -110,6 +110,18 @@ class OperationInProgressError(BusyError):
     code = "SW104"
 
 
+class TakesTooLongError(TransientError):
+    """What was tried was stopped at its time limit, and nothing of it is left."""
+
+    code = "SW107"
+
+
+class JobPostponedError(TransientError):
+    """The job waits for something that takes its time. Nothing is wrong."""
+
+    code = "SW106"
+
+
 class PreparedForSwapError(BusyError):
     """The platform refused the change: a swap was begun and never ended. Nothing happened."""
 

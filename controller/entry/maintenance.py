@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from controller.core.errors import (
     CommandRefusedError,
     ConfigurationError,
+    JobPostponedError,
     MalformedError,
     SlipwayError,
     UnknownAppError,
@@ -27,7 +28,7 @@ from controller.recovery.reading import plain
 from controller.recovery.sets import Condition, StoredSet, newest_verified
 from controller.runtime.backups import Backups
 from controller.runtime.backups_means import RestorePlan, RestoreRequest
-from controller.runtime.maintenance import JobPostponedError, Maintainer, parts_of
+from controller.runtime.maintenance import Maintainer, parts_of
 from controller.runtime.messages import MAX_ORDER_ID, job_message, parse_job
 from controller.runtime.pitr import PointInTime
 from controller.runtime.pitr_job import moment_of, plan_request_of

@@ -14,6 +14,7 @@ from controller.core.backup_plan import PartKind
 from controller.core.errors import (
     CommandRefusedError,
     ConfigurationError,
+    JobPostponedError,
     MalformedError,
     SlipwayError,
     TransientError,
@@ -39,12 +40,6 @@ _PAGED: Final = frozenset({JobKind.BACKUP, JobKind.VERIFY, JobKind.DRILL})
 _LATEST_ROLLOUTS: Final = 20  # whose restore points stay
 
 Result = Mapping[str, object]
-
-
-class JobPostponedError(TransientError):
-    """The job waits for something that takes its time. Nothing is wrong."""
-
-    code = "SW106"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
