@@ -14,6 +14,7 @@ from controller.migrations.bundle import (
     Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
 from controller.migrations.bundle import BundleFormat, Kind, Migration
+from controller.migrations.catalog import Schema
 from controller.recovery.facts import (
     DatabaseFacts as DatabaseFacts,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
@@ -105,8 +106,8 @@ class Rehearsal:
         return self.failure is None
 
 
-class Database(Protocol):
-    """The database of an app: changed by migrations, and looked at."""
+class DatabaseReader(Protocol):
+    """The database of an app, as it is."""
 
     async def history(self) -> tuple[Applied, ...]:
         """Return what is applied, oldest first; with what stopped half way.
@@ -118,6 +119,21 @@ class Database(Protocol):
         """
         ...
 
+    async def schema(self) -> Schema:
+        """Return its tables as the catalogue tells them, with estimates of their rows.
+
+        No table is read, and none is waited for.
+        """
+        ...
+
+    async def facts(self) -> DatabaseFacts:
+        """Return what a restored database has to equal, as of one snapshot."""
+        ...
+
+
+class Database(DatabaseReader, Protocol):
+    """The database of an app: looked at, and changed by migrations."""
+
     async def rehearse(self, migrations: Sequence[Migration], *, by: str) -> Rehearsal:
         """Run all that a transaction can hold in one, and roll it back.
 
@@ -125,7 +141,8 @@ class Database(Protocol):
         never takes a value back. Nothing else is left.
 
         Raises:
-            TransientError: a lock was not to be had, or it took too long.
+            TakesTooLongError: it was stopped at its limit, and rolled back.
+            TransientError: a lock was not to be had.
         """
         ...
 
@@ -150,10 +167,6 @@ class Database(Protocol):
         Raises:
             PermanentError: one of them has none (nothing was changed), or as `apply`.
         """
-        ...
-
-    async def facts(self) -> DatabaseFacts:
-        """Return what a restored database has to equal, as of one snapshot."""
         ...
 
 
@@ -606,6 +619,18 @@ class Migrations(Protocol):
 
     async def look(self, database: DatabaseSpec, bundle: BundleName) -> SchemaFacts:
         """Return what is pending, and what speaks against it. Changes nothing."""
+        ...
+
+    async def rehearse(
+        self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, by: str
+    ) -> Rehearsal:
+        """Run *ids* on the database in a transaction that is rolled back, in seconds.
+
+        What it locks stays locked until then: it is to be the last question of all.
+
+        Raises:
+            TakesTooLongError: it was stopped, and rolled back. Asking again locks again.
+        """
         ...
 
     async def apply(

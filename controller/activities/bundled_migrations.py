@@ -1,25 +1,29 @@
 """`Migrations` over bundles and databases: one migration per call, so that each call is short."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import takewhile
 from typing import Final, Protocol
 
 from controller.activities.schema_facts import facts_of
 from controller.core.data import DatabaseSpec
 from controller.core.errors import PermanentError
 from controller.migrations.bundle import Applied, Bundle, Migration
-from controller.migrations.history import applied_ids
+from controller.migrations.history import applied_ids, pending
 from controller.ports_data import (
     BundleName,
     Database,
     DataProgress,
     MigrationOrder,
+    NotTried,
     Ran,
+    Rehearsal,
     SchemaFacts,
 )
 
 _AT_ONCE: Final = timedelta(0)
+_HALF: Final = "One stopped half way, and goes on from there."
 
 
 class ReleaseBundles(Protocol):
@@ -60,7 +64,25 @@ class BundledMigrations:
         found = await self.bundles.find(database, bundle)
         if found is None:
             return SchemaFacts(bundle=None)
-        return facts_of(found, await (await self.databases.open(database)).history())
+        at = await self.databases.open(database)
+        history = await at.history()
+        whole = [row.id for row in history if row.is_whole]
+        schema = await at.schema() if pending(found, whole) else None
+        return facts_of(found, history, schema=schema)
+
+    async def rehearse(
+        self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, by: str
+    ) -> Rehearsal:
+        """See `Migrations`. What stopped half way cannot be tried, nor what comes after it."""
+        found, at = await self._planned(database, bundle), await self.databases.open(database)
+        history = await at.history()
+        whole = applied_ids(found, [row.id for row in history if row.is_whole])
+        begun = _begun(found, history)
+        left = [m for m in _named(found, ids) if m.id not in whole]
+        fresh = list(takewhile(lambda migration: migration.id not in begun, left))
+        rehearsed = await at.rehearse(fresh, by=by) if fresh else Rehearsal(ran=())
+        untried = tuple(NotTried(migration=m.id, text="", why=_HALF) for m in left[len(fresh) :])
+        return replace(rehearsed, not_tried=(*rehearsed.not_tried, *untried))
 
     async def apply(
         self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, rollout: str

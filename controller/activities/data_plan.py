@@ -1,16 +1,38 @@
 """PREFLIGHT's look at the database: what is pending, may it run, and is there a way back?"""
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
-from controller.core.data import ContractPolicy, DatabaseSpec, DataPlan, OnRollback, WayBack
+from controller.core.data import (
+    ContractPolicy,
+    DatabaseSpec,
+    DataPlan,
+    DryRun,
+    OnRollback,
+    WayBack,
+)
 from controller.core.effects import Preflight
-from controller.core.errors import ConfigurationError, MalformedError, PermanentError
+from controller.core.errors import (
+    ConfigurationError,
+    MalformedError,
+    PermanentError,
+    TakesTooLongError,
+)
 from controller.migrations.bundle import Kind
-from controller.ports_data import BundleName, Migrations, PendingMigration, SchemaFacts
+from controller.ports_data import (
+    BundleName,
+    LockWait,
+    Migrations,
+    NotTried,
+    PendingMigration,
+    Rehearsal,
+    SchemaFacts,
+)
 
 T = TypeVar("T")
+
+_SHOWN: Final = 80  # characters of a statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +60,63 @@ async def examine(effect: Preflight, migrations: Migrations | None) -> DataFindi
         told = "the release carries no migrations, though the app has a database"
         return DataFindings(warnings=(told, *facts.warnings))
     return _judged(effect, database, facts, facts.bundle)
+
+
+async def rehearse(
+    effect: Preflight, plan: DataPlan, migrations: Migrations | None
+) -> DataFindings:
+    """Try what is planned, and keep nothing of it. Users wait for what it locks: ask it last.
+
+    Raises:
+        TransientError: a lock was not to be had, or the database cannot be reached now.
+        PermanentError: it never can.
+    """
+    database = effect.database
+    if database is None or not plan.pending or database.dry_run is DryRun.NONE:
+        return DataFindings(plan=plan)
+    name = BundleName(image=effect.image, tag=effect.tag, sha256=plan.bundle)
+    try:
+        rehearsal = await heard(
+            connected(migrations).rehearse(database, name, plan.pending, by=effect.key)
+        )
+    except TakesTooLongError as error:
+        return DataFindings(plan=plan, warnings=(f"the migrations were not tried: {error.what}",))
+    if rehearsal.failure is not None:
+        return DataFindings(plan=plan, reasons=(f"Dry run: {rehearsal.failure}",))
+    warnings = (*map(_waited, rehearsal.waits), *map(_not_tried, rehearsal.not_tried))
+    return DataFindings(plan=replace(plan, dry_run=_timed(rehearsal)), warnings=warnings)
+
+
+def _timed(rehearsal: Rehearsal) -> str:
+    """Return how long it took in all, and what took the longest."""
+    timed = [statement for ran in rehearsal.ran for statement in ran.statements]
+    if not timed:
+        return "dry run: nothing could be tried"
+    longest = max(timed, key=lambda statement: statement.seconds)
+    count = "1 statement" if len(timed) == 1 else f"{len(timed)} statements"
+    total = sum(statement.seconds for statement in timed)
+    return (
+        f"dry run: {count} in {total:.1f} s; longest, {longest.seconds:.1f} s: "
+        f"{_short(longest.text)}"
+    )
+
+
+def _waited(wait: LockWait) -> str:
+    holders = f", held by {', '.join(wait.blocked_by)}" if wait.blocked_by else ""
+    return (
+        f"dry run: {wait.migration} waited {wait.seconds:.1f} s for {wait.lock}{holders}: "
+        f"{_short(wait.text)}"
+    )
+
+
+def _not_tried(skipped: NotTried) -> str:
+    text = f" ({_short(skipped.text)})" if skipped.text else ""
+    return f"dry run: not tried: {skipped.migration}{text}. {skipped.why}"
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 3]}..."
 
 
 def connected(migrations: Migrations | None) -> Migrations:

@@ -105,6 +105,7 @@ class _Examination:
         if not self.effect.is_way_back:
             await self._query_works(stable)
             learned = await self._learn(stable)
+        data = await self._rehearse(data)
         if idle is None or self.found.reasons:
             return self._failed()
         if self.found.postponed:
@@ -136,6 +137,17 @@ class _Examination:
         findings = await self.found.ask(data_plan.examine(self.effect, self.migrations))
         if findings is None:
             return None
+        self.found.reasons.extend(findings.reasons)
+        self.found.warnings.extend(findings.warnings)
+        return findings.plan
+
+    async def _rehearse(self, plan: DataPlan | None) -> DataPlan | None:
+        """Try the migrations. It holds users up: so only where nothing else is left to find out."""
+        if plan is None or self.found.reasons or self.found.postponed:
+            return plan
+        findings = await self.found.ask(data_plan.rehearse(self.effect, plan, self.migrations))
+        if findings is None:
+            return plan
         self.found.reasons.extend(findings.reasons)
         self.found.warnings.extend(findings.warnings)
         return findings.plan

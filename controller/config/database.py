@@ -116,6 +116,12 @@ class DatabaseSection(Section):
         description="What is made before a migration begins: none; dump: a logical dump that is "
         "read back; platform: the database service's own backup.",
     )
+    dry_run: Annotated[data.DryRun, Field(strict=False)] = Field(
+        default=_SPEC.dry_run,
+        description="Where preflight tries the migrations: target, in a transaction on the "
+        "database itself that is rolled back, within 15 s: what it locks is locked until then; or "
+        "none.",
+    )
     lock_timeout: Duration = Field(
         default=_SPEC.lock_timeout,
         ge=timedelta(milliseconds=100),
@@ -139,6 +145,7 @@ class DatabaseSection(Section):
             contract=self.contract,
             on_rollback=self.on_rollback,
             backup=self.backup,
+            dry_run=self.dry_run,
             lock_timeout=self.lock_timeout,
             statement_timeout=self.statement_timeout,
         )

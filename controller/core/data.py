@@ -30,6 +30,13 @@ class OnRollback(StrEnum):
     DOWN = "down"  # the down scripts run, where all are there
 
 
+class DryRun(StrEnum):
+    """Where PREFLIGHT runs the migrations without keeping what they do."""
+
+    NONE = "none"
+    TARGET = "target"  # on the app's database, in a transaction that is rolled back
+
+
 class BundleSource(StrEnum):
     """Where the migrations of a release are found."""
 
@@ -73,6 +80,7 @@ class DatabaseSpec:
     contract: ContractPolicy = ContractPolicy.REFUSE
     on_rollback: OnRollback = OnRollback.KEEP
     backup: BackupKind = BackupKind.DUMP
+    dry_run: DryRun = DryRun.TARGET
     lock_timeout: timedelta = timedelta(seconds=5)  # of each statement, then it is tried again
     statement_timeout: timedelta = timedelta(minutes=15)
 
@@ -97,6 +105,7 @@ class DataPlan:
     has_down: bool = False  # all that is pending can be taken back by script
     breaking: tuple[str, ...] = ()  # of those pending, the ones that the stable build may miss
     reasons: tuple[str, ...] = ()  # why the way back is what it is
+    dry_run: str = ""  # what came of it, in words; empty: there was none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

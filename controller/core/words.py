@@ -37,7 +37,9 @@ def explain(event: Event) -> str:  # noqa: PLR0911 - one sentence per kind of ev
             warned = f" ({len(event.warnings)} warnings)" if event.warnings else ""
             pending = event.data.pending if event.data else ()
             to_run = f"; to migrate: {', '.join(pending)}" if pending else ""
-            return f"preflight passed: {event.active} serves, {event.idle} is idle{warned}{to_run}"
+            tried = f"; {event.data.dry_run}" if event.data and event.data.dry_run else ""
+            slots = f"{event.active} serves, {event.idle} is idle"
+            return f"preflight passed: {slots}{warned}{to_run}{tried}"
         case Tick():
             return "its time has come"
         case _:

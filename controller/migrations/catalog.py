@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.migrations.shapes import is_tuple
-from controller.migrations.splitting import Node
+from controller.migrations.splitting import Node, tree
 from controller.migrations.sql_types import SqlType, parse_type, type_of
 
 
@@ -185,6 +185,11 @@ def proved_not_null(expression: Node) -> frozenset[str]:
     if kind == "NullTest" and expression.nulltesttype.name == "IS_NOT_NULL":
         return frozenset(columns_in(expression.arg)[:1])
     return frozenset()
+
+
+def checked_not_null(expression: str) -> frozenset[str]:
+    """Return the columns that a check proves not to be null, as PostgreSQL writes the check."""
+    return proved_not_null(tree(f"SELECT {expression}").targetList[0].val)
 
 
 def constraint_columns(constraint: Node) -> list[str]:

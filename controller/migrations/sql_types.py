@@ -1,6 +1,7 @@
 """Column types as far as a lint needs them: which change of type leaves every row as it is."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from controller.migrations.splitting import Node, tree
@@ -45,6 +46,7 @@ def type_of(node: Node) -> SqlType:
     return SqlType(qualified, modifiers, bool(node.arrayBounds))
 
 
+@lru_cache(maxsize=1024)
 def parse_type(text: str) -> SqlType:
     """Return the type that *text* names, as ``format_type()`` of PostgreSQL writes it."""
     return type_of(tree(f"SELECT NULL::{text}").targetList[0].val.typeName)

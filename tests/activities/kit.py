@@ -171,7 +171,7 @@ class Bench:
         self.telemetry = Observed()
         self.clock = Clock()
         self.database = MemoryDatabase(weather=self.world.weather)
-        self.migrations = MemoryMigrations(self.database)
+        self.migrations: Any = MemoryMigrations(self.database)
         self.restore_points = MemoryRestorePoints(self.database)
 
     async def preflight(self, effect: Preflight) -> Reply:

@@ -10,6 +10,7 @@ from controller.activities.bundled_migrations import BundledMigrations
 from controller.core.data import DatabaseSpec
 from controller.core.errors import PermanentError
 from controller.migrations.bundle import Applied, Bundle, Migration
+from controller.migrations.catalog import Schema, TableShape
 from controller.ports_data import BundleName, DatabaseFacts, MigrationOrder, Ran, Rehearsal
 from tests.migrations.bundles import bundle_of
 
@@ -31,6 +32,7 @@ class Fake:
 
     bundle: Bundle | None = BUNDLE
     rows: list[Applied] = field(default_factory=list[Applied])
+    shape: Schema = field(default_factory=Schema)
     did: list[tuple[str, list[str], str]] = field(default_factory=list[Any])
 
     async def find(self, _: DatabaseSpec, __: BundleName) -> Bundle | None:
@@ -56,7 +58,11 @@ class Fake:
         return tuple(Ran(migration=m.id, statements=(), seconds=1.25) for m in migrations)
 
     async def rehearse(self, migrations: Sequence[Migration], *, by: str) -> Rehearsal:
-        raise NotImplementedError
+        self.did.append(("tried", [m.id for m in migrations], by))
+        return Rehearsal(ran=())
+
+    async def schema(self) -> Schema:
+        return self.shape
 
     async def facts(self) -> DatabaseFacts:
         raise NotImplementedError
@@ -122,3 +128,33 @@ async def test_another_bundle_is_not_run_in_either_direction(bundle: Bundle | No
         with pytest.raises(PermanentError, match="was planned"):
             await act(SPEC, PLANNED, (SECOND,), rollout="r1")
     assert fake.did == []
+
+
+async def test_the_dry_run_tries_what_is_pending_up_to_what_stopped_half_way() -> None:
+    half = Applied(id=THIRD, sha256=None, applied_at=None, statements_done=1, is_whole=False)
+    fake = Fake(rows=[whole(FIRST), half])
+
+    rehearsal = await over(fake).rehearse(SPEC, PLANNED, (SECOND, THIRD), by="r1")
+
+    assert fake.did == [("tried", [SECOND], "r1")]
+    assert [(skipped.migration, skipped.why) for skipped in rehearsal.not_tried] == [
+        (THIRD, "One stopped half way, and goes on from there.")
+    ]
+    again = await over(Fake(rows=[whole(FIRST)])).rehearse(SPEC, PLANNED, (FIRST,), by="r1")
+    assert again == Rehearsal(ran=())
+
+
+async def test_the_lint_knows_how_small_the_tables_are() -> None:
+    """What locks a table of ten rows is no reason to refuse anything."""
+    bundle = bundle_of(
+        "create table users (id bigint primary key, name text)",
+        "create index users_name on users (name)",
+    )
+    rows = [whole(bundle.migrations[0].id)]
+    small = Schema(tables={"users": TableShape(rows=10)})
+
+    blind = await over(Fake(bundle=bundle, rows=rows)).look(SPEC, NAME)
+    knowing = await over(Fake(bundle=bundle, rows=rows, shape=small)).look(SPEC, NAME)
+
+    assert ["SWM206" in error for error in blind.errors] == [True]
+    assert knowing.errors == ()

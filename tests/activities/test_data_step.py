@@ -10,18 +10,32 @@ from controller.activities import backup_database, migrate
 from controller.activities.replies import SOON
 from controller.adapters.memory.database import MemoryBundle, MemoryMigration
 from controller.adapters.memory.world import Fault
-from controller.core.data import ContractPolicy, DatabaseSpec, DataPlan, OnRollback, WayBack
+from controller.core.data import (
+    ContractPolicy,
+    DatabaseSpec,
+    DataPlan,
+    DryRun,
+    OnRollback,
+    WayBack,
+)
 from controller.core.effects import BackupDatabase, Migrate, Preflight, RevertData
+from controller.core.errors import ProviderError, TakesTooLongError
 from controller.core.events import Done, Failed, NotYet, PreflightFailed, PreflightPassed
 from controller.core.plan import AppId
+from controller.core.words import explain
 from controller.migrations.bundle import Kind
 from controller.ports_data import (
     BundleName,
     DataProgress,
+    LockWait,
+    NotTried,
     PendingMigration,
+    Ran,
+    Rehearsal,
     RestorePointOrder,
     RestorePointProgress,
     SchemaFacts,
+    Timed,
 )
 from tests.activities.kit import NEW, NEW_DIGEST, NOW, Bench, checking, key
 
@@ -70,6 +84,7 @@ async def test_the_plan_names_what_is_pending_and_touches_nothing() -> None:
         head_after="0002_fill",
         way_back=WayBack.OPEN,
         has_down=True,
+        dry_run="dry run: 1 statement in 0.1 s; longest, 0.1 s: do 0002_fill",
     )
     assert bench.database.runs == []
 
@@ -112,6 +127,112 @@ async def test_a_database_that_cannot_be_asked_is_asked_again() -> None:
     bench.world.weather.script("look_at_data", Fault.TRANSIENT)
 
     assert isinstance(await bench.preflight(planning()), NotYet)
+
+
+# --- The dry run ----------------------------------------------------------------------------------
+
+
+async def test_what_fails_in_the_dry_run_is_a_reason() -> None:
+    bench = carrying(ADD, replace(FILL, breaks=True))
+
+    assert await reasons(bench) == ("Dry run: Migration 0002_fill fails.",)
+    assert bench.database.runs == []
+
+
+async def test_the_dry_run_is_the_last_question_and_locks_nothing_before_it() -> None:
+    """Neither what is refused anyway is tried, nor what has to wait for something else."""
+    refused, waiting, nothing, off = carrying(DROP), carrying(ADD), carrying(ADD), carrying(ADD)
+    waiting.telemetry.error = ProviderError("No answer.")
+    nothing.database.applied = ["0001_add"]
+    without = await passed(off, planning(replace(DATABASE, dry_run=DryRun.NONE)))
+
+    await reasons(refused)
+    assert isinstance(await waiting.preflight(planning()), NotYet)
+    assert (await passed(nothing)).data is not None
+
+    assert without.data is not None
+    assert without.data.dry_run == ""
+    assert [b.database.rehearsals for b in (refused, waiting, nothing, off)] == [[], [], [], []]
+    done = carrying(ADD)
+    await passed(done)
+    assert done.database.rehearsals == [planning().key]
+
+
+async def test_a_lock_that_is_not_to_be_had_is_asked_for_again() -> None:
+    bench = carrying(ADD)
+    bench.world.weather.script("rehearse", Fault.TRANSIENT)
+
+    assert isinstance(await bench.preflight(planning()), NotYet)
+
+
+class Tried:
+    """Migrations of which one is pending, and a dry run that ends as told."""
+
+    def __init__(self, ended: Rehearsal | Exception) -> None:
+        self.ended = ended
+
+    async def look(self, _: DatabaseSpec, __: BundleName) -> SchemaFacts:
+        pending = PendingMigration(id="0001_add", kind=Kind.EXPAND, has_down=True)
+        return SchemaFacts(bundle="b" * 64, pending=(pending,))
+
+    async def rehearse(self, *_: Any, **__: Any) -> Rehearsal:
+        if isinstance(self.ended, Exception):
+            raise self.ended
+        return self.ended
+
+
+async def test_waits_and_what_cannot_be_tried_are_told() -> None:
+    long = f"alter table orders {'add ' * 30}"
+    lock = "AccessExclusiveLock on orders"
+    rehearsal = Rehearsal(
+        ran=(
+            Ran(
+                migration="0001_add",
+                statements=(
+                    Timed(text="create table a ()", seconds=0.05, rows=None),
+                    Timed(text=long, seconds=1.25, rows=None),
+                ),
+                seconds=1.4,
+            ),
+        ),
+        not_tried=(NotTried(migration="0002_index", text="create index", why="It refuses."),),
+        waits=(
+            LockWait(
+                migration="0001_add",
+                text=long,
+                lock=lock,
+                blocked_by=("process 7 of reports",),
+                seconds=1.1,
+            ),
+        ),
+    )
+    bench = carrying(ADD)
+    bench.migrations = Tried(rehearsal)
+
+    reply = await passed(bench)
+
+    assert reply.data is not None
+    words = " ".join(long.split())[:77] + "..."
+    assert reply.data.dry_run == f"dry run: 2 statements in 1.3 s; longest, 1.2 s: {words}"
+    assert reply.data.dry_run in explain(reply)
+    told = [warning for warning in reply.warnings if warning.startswith("dry run")]
+    assert told == [
+        f"dry run: 0001_add waited 1.1 s for {lock}, held by process 7 of reports: {words}",
+        "dry run: not tried: 0002_index (create index). It refuses.",
+    ]
+
+
+async def test_a_dry_run_that_takes_too_long_is_not_begun_again() -> None:
+    """It would hold users up a second time; the plan stands without it."""
+    bench = carrying(ADD)
+    late = TakesTooLongError("The dry run took longer than 15 s.")
+    bench.migrations = Tried(late)
+
+    reply = await passed(bench)
+
+    assert reply.data is not None
+    assert reply.data.dry_run == ""
+    assert any("were not tried: The dry run took longer" in told for told in reply.warnings)
 
 
 async def test_a_database_that_refuses_us_is_a_reason() -> None:
@@ -202,7 +323,7 @@ async def test_what_the_old_build_cannot_live_with_counts_whatever_its_kind() ->
         async def look(self, _: DatabaseSpec, __: BundleName) -> SchemaFacts:
             return SchemaFacts(bundle="b", pending=(pending,))
 
-    bench.migrations = Strict()  # type: ignore[assignment]
+    bench.migrations = Strict()
 
     assert "0007_not_null takes away" in (await reasons(bench))[0]
 
@@ -332,7 +453,7 @@ async def test_a_house_without_databases_says_so() -> None:
 
     assert isinstance(await backup_database.perform(backing_up(), None, bench.clock), Failed)
     assert isinstance(await migrate.perform(effect, None, bench.clock), Failed)
-    bench.migrations = None  # type: ignore[assignment]
+    bench.migrations = None
     assert any("without databases" in reason for reason in await reasons(bench))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from controller.adapters.memory.database import MemoryBundle, MemoryMigration
 from controller.adapters.memory.world import Fault
-from controller.core.data import BackupKind, ContractPolicy, DatabaseSpec, OnRollback
+from controller.core.data import BackupKind, ContractPolicy, DatabaseSpec, DryRun, OnRollback
 from controller.core.model import State
 from controller.core.plan import AppSpec
 from controller.migrations.bundle import Kind
@@ -162,8 +162,8 @@ async def test_down_scripts_that_fail_page_somebody_and_users_are_safe_all_the_s
 
 
 async def test_a_migration_that_fails_touches_no_slot() -> None:
-    house = house_of(with_database(), ADD, replace(FILL, breaks=True))
-    await rolled_out(house)
+    app = with_database(dry_run=DryRun.NONE)
+    house = await rolled_out(house_of(app, ADD, replace(FILL, breaks=True)))
 
     assert await house.ends() == [("v2", S.ROLLED_BACK)]
     assert house.database.runs == UP[:1]
@@ -171,6 +171,14 @@ async def test_a_migration_that_fails_touches_no_slot() -> None:
     (rollout,) = await house.rollouts()
     assert "Migration 0002_fill fails" in rollout.undone_because
     assert "the expanded schema stays as far as it came" in rollout.why
+
+
+async def test_a_migration_that_would_fail_is_found_before_anything_ran() -> None:
+    house = await rolled_out(house_of(with_database(), ADD, replace(FILL, breaks=True)))
+
+    assert await house.ends() == [("v2", S.REJECTED)]
+    assert (house.database.runs, house.database.points) == ([], {})
+    assert "Dry run: Migration 0002_fill fails" in await why(house)
 
 
 async def test_a_backup_that_cannot_be_made_ends_it_before_anything_ran() -> None:
@@ -184,7 +192,9 @@ async def test_a_backup_that_cannot_be_made_ends_it_before_anything_ran() -> Non
 
 
 @pytest.mark.parametrize("fault", [Fault.TRANSIENT, Fault.THROTTLED, Fault.LOST_RESPONSE])
-@pytest.mark.parametrize("operation", ["look_at_data", "backup", "migrate", "revert_data"])
+@pytest.mark.parametrize(
+    "operation", ["look_at_data", "rehearse", "backup", "migrate", "revert_data"]
+)
 async def test_bad_weather_over_the_database_passes(operation: str, fault: Fault) -> None:
     app = with_database(on_rollback=OnRollback.DOWN)
     house = house_of(app, ADD, FILL, habits={digest(2): BAD})

@@ -16,9 +16,12 @@ from controller.ports_data import (
     BundleName,
     DataProgress,
     PendingMigration,
+    Ran,
+    Rehearsal,
     RestorePointOrder,
     RestorePointProgress,
     SchemaFacts,
+    Timed,
 )
 
 _SOON = timedelta(seconds=1)
@@ -57,6 +60,7 @@ class MemoryDatabase:
     bundles: dict[str, MemoryBundle] = field(default_factory=dict[str, MemoryBundle])  # by digest
     applied: list[str] = field(default_factory=list[str])
     runs: list[str] = field(default_factory=list[str])  # "up 0002", "down 0002", in order
+    rehearsals: list[str] = field(default_factory=list[str])  # who asked for them
     asked_by: list[str] = field(default_factory=list[str])  # rollouts
     points: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # rollout -> ids
     slices: dict[str, int] = field(default_factory=dict[str, int])  # of a backup, by rollout
@@ -105,6 +109,30 @@ class MemoryMigrations:
             head_after=known[-1] if known else None,
             ahead=tuple(name for name in own.applied if name not in known),
             errors=found.errors,
+        )
+
+    async def rehearse(
+        self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, by: str
+    ) -> Rehearsal:
+        """See `Migrations`. Each migration is one statement, which takes a tenth of a second."""
+        own = self._database
+        fault = own.weather.take("rehearse")
+        if fault is not None:
+            raise error_of(fault, f"try migrations on {database.connection}")
+        found = own.bundle(bundle)
+        own.rehearsals.append(by)
+        left = [m for m in found.migrations if m.id in ids] if found else []
+        broken = next((number for number, m in enumerate(left) if m.breaks), None)
+        return Rehearsal(
+            ran=tuple(
+                Ran(
+                    migration=m.id,
+                    statements=(Timed(text=f"do {m.id}", seconds=0.1, rows=None),),
+                    seconds=0.1,
+                )
+                for m in left[:broken]
+            ),
+            failure=None if broken is None else f"Migration {left[broken].id} fails.",
         )
 
     async def apply(

@@ -10,11 +10,13 @@ from controller.adapters.postgres.limits import Limits
 from controller.adapters.postgres.passwords import PasswordSource
 from controller.adapters.postgres.rehearsal import Rehearser
 from controller.adapters.postgres.running import Runner
+from controller.adapters.postgres.schema import read_schema
 from controller.adapters.postgres.scripts import refuse_unsafe
 from controller.adapters.postgres.turns import turn
 from controller.adapters.postgres.watching import Watch, watching
 from controller.core.errors import PermanentError
 from controller.migrations.bundle import Applied, Migration
+from controller.migrations.catalog import Schema
 from controller.ports_data import DatabaseAddress, DatabaseFacts, MigrationOrder, Ran, Rehearsal
 
 
@@ -37,6 +39,11 @@ class PostgresDatabase:
         """See `Database.history`."""
         async with self._snapshot() as connection:
             return await history.read_history(connection)
+
+    async def schema(self) -> Schema:
+        """See `Database.schema`."""
+        async with self._snapshot() as connection:
+            return await read_schema(connection)
 
     async def facts(self) -> DatabaseFacts:
         """See `Database.facts`."""

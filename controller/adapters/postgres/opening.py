@@ -1,7 +1,7 @@
 """From the name of a secret to a database: connection string, password or token, limits."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from controller.adapters.postgres.addresses import Secret, parse
 from controller.adapters.postgres.database import PostgresDatabase
@@ -11,6 +11,9 @@ from controller.core.data import DatabaseSpec
 from controller.core.errors import ConfigurationError, PermanentError
 from controller.ports import Secrets
 from controller.ports_data import DatabaseAddress, DatabaseLogin
+
+# Users wait for what a dry run has locked: it is worth no more of their time than this.
+_DRY_RUN_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,5 +70,6 @@ class PostgresDatabases:
         limits = Limits(
             lock=database.lock_timeout.total_seconds(),
             statement=database.statement_timeout.total_seconds(),
+            rehearsal=_DRY_RUN_SECONDS,
         )
         return PostgresDatabase(address, password, limits)

@@ -15,7 +15,7 @@ from controller.adapters.postgres.limits import Limits
 from controller.adapters.postgres.running import rows_of
 from controller.adapters.postgres.scripts import runs_alone, shown
 from controller.adapters.postgres.watching import Watch
-from controller.core.errors import PermanentError, SlipwayError, TransientError
+from controller.core.errors import PermanentError, SlipwayError, TakesTooLongError
 from controller.migrations.bundle import Migration, Statement
 from controller.ports_data import NotTried, Ran, Rehearsal, Timed
 
@@ -50,8 +50,8 @@ class Rehearser:
         """Run them until one fails.
 
         Raises:
-            TransientError: it took too long, or a lock was not to be had.
-            SlipwayError: the connection was lost, say.
+            TakesTooLongError: it was stopped, and rolled back.
+            TransientError: a lock was not to be had, or the connection was lost.
         """
         ran: list[Ran] = []
         try:
@@ -62,7 +62,7 @@ class Rehearser:
                         break
                 raise Rollback
         except TimeoutError:
-            raise TransientError(
+            raise TakesTooLongError(
                 f"The dry run took longer than {self._limits.rehearsal:.0f} s and was rolled back.",
                 fix="Rehearse on a copy of the database, or raise the limit: until its end, a dry"
                 " run keeps what it locks.",

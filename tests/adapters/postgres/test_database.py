@@ -14,9 +14,11 @@ from controller.core.errors import (
     AccessDeniedError,
     BusyError,
     PermanentError,
+    TakesTooLongError,
     TransientError,
 )
 from controller.migrations.bundle import BundleFormat
+from controller.migrations.catalog import ColumnFacts, TableShape
 from sandbox.postgres import PostgresServer
 from tests.adapters.postgres.kit import (
     ORDER,
@@ -442,7 +444,7 @@ async def test_a_dry_run_that_takes_too_long_is_rolled_back(server: PostgresServ
     url = await fresh(server, "CREATE TABLE t (n int)")
     database = database_at(url, replace(QUICK, rehearsal=0.3))
     slow = migration("001", "ALTER TABLE t ADD COLUMN m int; SELECT pg_sleep(30)")
-    with pytest.raises(TransientError, match="took longer"):
+    with pytest.raises(TakesTooLongError, match="took longer"):
         await database.rehearse([slow], by="a test")
     await run(url, "SET lock_timeout = '5s'; ALTER TABLE t ADD COLUMN m int")
 
@@ -504,3 +506,36 @@ async def test_a_server_that_goes_away_can_be_asked_again(server: PostgresServer
     assert await database.history() == ()
     with pytest.raises(psycopg.errors.UndefinedTable):
         await run(url, "TABLE t")
+
+
+# --- The schema, for the lint -------------------------------------------------------------------
+
+
+async def test_the_schema_is_told_whoever_holds_a_table(server: PostgresServer) -> None:
+    """Somebody has one for himself alone: all is told but what its checks prove."""
+    script = (
+        "CREATE TABLE users (id bigint PRIMARY KEY, email varchar(40), name text NOT NULL,"
+        " CONSTRAINT has_email CHECK (email IS NOT NULL));"
+        " CREATE UNIQUE INDEX users_name ON users (name);"
+        " INSERT INTO users SELECT n, 'a', n FROM generate_series(1, 500) AS n;"
+        " CREATE SCHEMA shop; CREATE TABLE shop.fresh (n int); ANALYZE users"
+    )
+    url = await fresh(server, script)
+    async with await AsyncConnection.connect(url) as other:
+        await other.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        held = await database_at(url).schema()
+    found = await database_at(url).schema()
+
+    users = TableShape(
+        columns={
+            "id": ColumnFacts(type="bigint", not_null=True),
+            "email": ColumnFacts(type="character varying(40)"),
+            "name": ColumnFacts(type="text", not_null=True),
+        },
+        rows=500,
+        checked_not_null=frozenset({"email"}),
+        indexes={"users_pkey": True, "users_name": True},
+    )
+    assert found.tables["users"] == users
+    assert held.tables["users"] == replace(users, checked_not_null=frozenset())
+    assert found.tables["shop.fresh"].rows is None, "never analyzed: nobody knows"
