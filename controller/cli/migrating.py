@@ -96,7 +96,9 @@ def outlook(folder: Folder, arguments: Namespace) -> Outlook:
     async def look(address: DatabaseAddress, database: Database) -> Outlook:
         applied = await database.history()
         whole = [row.id for row in applied if row.is_whole]
-        report = lint(folder.bundle, policy=policy_of(arguments), applied=whole)
+        schema = await database.schema()
+        policy = policy_of(arguments)
+        report = lint(folder.bundle, policy=policy, applied=whole, schema=schema)
         left = pending(folder.bundle, whole)
         return Outlook(
             address=address,

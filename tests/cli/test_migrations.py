@@ -275,6 +275,20 @@ def test_plan_tells_what_would_run_and_what_a_rollback_of_code_means(
     assert rows(url, "SELECT to_regnamespace('slipway') IS NULL") == [(True,)]  # nothing is written
 
 
+def test_plan_knows_how_large_the_tables_are(migrations: Run, url: str, tmp_path: Path) -> None:
+    """The folder alone cannot: an index that stops writes to a small table is no matter."""
+    folder(tmp_path / "db", FILES)
+    migrations("apply", "db", "--yes")
+    asyncio.run(kit.run(url, "ANALYZE"))
+    folder(tmp_path / "db", {"004_names.up.sql": "CREATE INDEX users_name ON users (name);\n"})
+
+    alone = migrations("lint", "db", "--after", "003_index")
+    with_database = migrations("plan", "db")
+
+    assert (alone[0], "error SWM2" in alone[1]) == (1, True)
+    assert (with_database[0], "advice SWM2" in with_database[1]) == (0, True)
+
+
 def test_apply_without_yes_shows_the_plan_and_does_nothing(
     migrations: Run, url: str, tmp_path: Path
 ) -> None:
