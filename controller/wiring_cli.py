@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -113,6 +113,49 @@ async def keep_in_container(
         container = ContainerBundles(credential, lambda: connection_options(access.ca_file))
         await push_to_container(container, url, prefix, name, files)
     finally:
+        await credential.close()
+
+
+async def fetch_part(
+    url: str, set_id: str, part: str, *, key: str | None, ca_file: Path | None
+) -> AsyncGenerator[bytes]:
+    """Return a part of a backup set as it was put in, straight from the storage account.
+
+    Args:
+        url: of the blob container.
+        set_id: which set.
+        part: its part's name, such as ``database``.
+        key: what the set was encrypted with, in base64; None: nothing.
+        ca_file: certificate authority to trust beside the public ones.
+
+    Raises:
+        BackupMissingError, BackupDamagedError, BackupKeyError: also while it is read.
+        SlipwayError: the storage account cannot be reached, or refuses.
+    """
+    from controller.adapters.azure.credentials import connection_options, default_credential
+    from controller.adapters.azure.vault import BlobVault
+    from controller.adapters.sealing import StreamSealer
+    from controller.adapters.sealing_keys import GivenKeySecrets, SecretKey
+    from controller.recovery.names import check_set_id
+    from controller.wiring_data import split_container
+
+    identity = check_set_id(set_id)
+    service, container = split_container(url)
+    credential = default_credential(ca_file)
+    vault = BlobVault(
+        service,
+        credential,
+        container=container,
+        sealer=StreamSealer(SecretKey(GivenKeySecrets(key), "given")) if key else None,
+        options=connection_options(ca_file),
+    )
+    try:
+        manifest = await vault.manifest(identity)
+        async with aclosing(vault.open_part(manifest, part)) as stream:
+            async for piece in stream:
+                yield piece
+    finally:
+        await vault.close()
         await credential.close()
 
 

@@ -186,6 +186,21 @@ class UnversionedKeySecrets:
         return KeySecret(value, print_) if version in {None, print_} else None
 
 
+class GivenKeySecrets:
+    """Implements `KeySecrets` with one value, whatever name and version are asked for.
+
+    For the day on which the vault that kept the key is gone, and somebody has a copy.
+    """
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    async def read(self, name: str, version: str | None = None) -> KeySecret | None:
+        """See `KeySecrets.read`."""
+        del name
+        return KeySecret(self._value, version or "given")
+
+
 class SecretKey:
     """Implements `KeyHolder` with a 256-bit key that is a secret's value, in base64.
 

@@ -30,6 +30,7 @@ from controller.cli.verb import (
     following_arguments,
     order_body,
 )
+from controller.cli.verbs.fetch import VERB as FETCH
 from controller.core.errors import MalformedError
 from controller.recovery.names import app_of, check_set_id
 
@@ -46,6 +47,7 @@ def _set(parser: ArgumentParser) -> None:
     parser.add_argument(
         "set", metavar="SET|APP", help="a set's id; or an app: its newest verified set"
     )
+    parser.add_argument("of_app", metavar="SET", nargs="?", help="after an app: one of its sets")
 
 
 def _job(parser: ArgumentParser) -> None:
@@ -156,13 +158,22 @@ def _chosen(client: Client, arguments: Namespace) -> tuple[str, str]:
     """Return the app and the set that are meant.
 
     Raises:
-        CommandError: the app has no verified set.
+        CommandError: the app has no verified set, or the set is of another app.
     """
+    named = arguments.of_app or arguments.set
     try:
-        known = check_set_id(arguments.set)
+        known = check_set_id(named)
+        if arguments.of_app and arguments.set != app_of(known):
+            raise CommandError(
+                f"Backup set {known} is of app {app_of(known)}, not of {arguments.set}.",
+                f"See its own: slipway backup list {arguments.set}",
+                Exit.USAGE,
+            )
     except MalformedError as error:
-        app = str(arguments.set)
-        if "-" in app and app[:8].isdecimal():  # it was meant to be a set's id
+        app = str(named)
+        if arguments.of_app or (
+            "-" in app and app[:8].isdecimal()
+        ):  # it was meant to be a set's id
             raise CommandError(f"{error.code}: {error.what}", error.fix, Exit.USAGE) from error
     else:
         return app_of(known), known
@@ -415,6 +426,7 @@ GROUP = Group(
             arguments=_app_job,
             run=_of_app("drill"),
         ),
+        FETCH,
         Verb(
             name="jobs",
             help="show an app's latest jobs, or one job",
