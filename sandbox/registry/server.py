@@ -50,7 +50,7 @@ class Registry:
         )
         self._store = Store()
         self._login_server_name = login_server_name
-        self._lists_referrers = lists_referrers
+        self.lists_referrers = lists_referrers
         self._announcements: set[asyncio.Task[None]] = set()
         self._server = WebServer(self._application(), tls=authority.server_context())
 
@@ -177,7 +177,7 @@ class Registry:
         content = await request.read()
         manifest = self._store.opened(name).add(reference, request.content_type, content)
         self._announce("push", name, manifest, request)
-        subject = manifest.subject if self._lists_referrers else None
+        subject = manifest.subject if self.lists_referrers else None
         return web.Response(
             status=201,
             headers={
@@ -197,7 +197,7 @@ class Registry:
 
     async def _referrers(self, request: web.Request) -> web.Response:
         name = self._allow(request, "pull")
-        if not self._lists_referrers:
+        if not self.lists_referrers:
             raise RegistryError(404, "NOT_FOUND", "there is no such route")
         wanted = request.query.get("artifactType")
         found = self._store.existing(name).referrers(request.match_info["digest"], wanted)

@@ -15,8 +15,10 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from controller.core.errors import MalformedError
@@ -32,6 +34,7 @@ EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 EMPTY: Final = b"{}"
 _UNPACK: Final = "io.deis.oras.content.unpack"
 _MOST_FILES: Final = 20_000
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _FIX: Final = "Attach the bundle again: slipway migrations push."
 
@@ -58,19 +61,35 @@ def fallback_tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
-def chosen(index: object, digest: str) -> str | None:
-    """Return the digest of the newest bundle among what is attached to *digest*.
+def bundles_in(index: object, digest: str) -> dict[str, datetime | None]:
+    """Return the bundles among what is attached to *digest*, and when they were made.
+
+    Not every registry tells the latter: `made_at` tells it of a bundle's own manifest.
 
     Raises:
         MalformedError: the list cannot be understood.
     """
-    rows = [
-        row
+    return {
+        str(row["digest"]): made_at(row)
         for row in _rows(index, "manifests", f"what is attached to {digest}")
         if row.get("artifactType") == ARTIFACT_TYPE and _DIGEST.fullmatch(str(row.get("digest")))
-    ]
-    newest = max(rows, key=lambda row: (_created(row), str(row["digest"])), default=None)
-    return str(newest["digest"]) if newest else None
+    }
+
+
+def made_at(row: Json) -> datetime | None:
+    """Return when a manifest, or a row about one, says that it was made; None: it does not."""
+    notes: Any = row.get("annotations")
+    said = cast("Json", notes).get(CREATED) if isinstance(notes, dict) else None
+    try:
+        at = datetime.fromisoformat(str(said))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def newest(bundles: Mapping[str, datetime | None]) -> str | None:
+    """Return the bundle that counts: the one made last, the one of unknown age never before."""
+    return max(bundles, key=lambda digest: (bundles[digest] or _LONG_AGO, digest), default=None)
 
 
 def layers(content: bytes, digest: str, subject: str) -> tuple[Layer, ...]:
@@ -113,9 +132,12 @@ def unpacked(name: str, content: bytes) -> Mapping[str, bytes]:
         if len(plain) > LARGEST_BUNDLE:
             raise MalformedError(f"{name} unpacks to too much.", fix="Squash old migrations.")
         with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
-            return _members(archive)
-    except (OSError, EOFError, tarfile.TarError) as error:
+            files = _members(archive)
+    except (OSError, EOFError, zlib.error, ValueError, tarfile.TarError) as error:
         raise MalformedError(f"{name} cannot be unpacked: {error}.", fix=_FIX) from error
+    if not files:
+        raise MalformedError(f"{name} holds no files.", fix=_FIX)
+    return files
 
 
 def _members(archive: tarfile.TarFile) -> Mapping[str, bytes]:
@@ -123,13 +145,26 @@ def _members(archive: tarfile.TarFile) -> Mapping[str, bytes]:
     files: dict[str, bytes] = {}
     for member in archive:
         name = member.name.rpartition("/")[2]
-        if not member.isfile() or name.startswith("."):
+        if member.isdir() or name.startswith("."):
             continue
+        if not member.isfile() or member.issparse():  # the latter: gigabytes of zeros
+            raise MalformedError(f"{name} is a link, or a sparse file.", fix=_FIX)
         stream = archive.extractfile(member)
         if name in files or stream is None:
             raise MalformedError(f"The bundle has two files named {name}.", fix=_FIX)
         files[name] = stream.read()
     return files
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """Return *files* as one archive. The same files give the same bytes."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)  # owner and time stay 0
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(plain.getvalue(), mtime=0)
 
 
 def built(files: Mapping[str, bytes], subject: Json, created: str) -> tuple[bytes, Json]:
@@ -186,11 +221,6 @@ def _rows(document: object, name: str, what: str) -> list[Json]:
         raise MalformedError(f"{what} cannot be understood: it has no {name}.", fix=_FIX)
     rows = cast("list[object]", found)
     return [cast("Json", row) for row in rows if isinstance(row, dict)]
-
-
-def _created(row: Json) -> str:
-    notes: Any = row.get("annotations")
-    return str(cast("Json", notes).get(CREATED) or "") if isinstance(notes, dict) else ""
 
 
 def _layer(row: Json, what: str) -> Layer:

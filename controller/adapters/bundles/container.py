@@ -1,7 +1,9 @@
 """Bundles in a blob container: files under the image's digest, or under its tag.
 
-``<prefix>sha256-<hex>/001_orders.up.sql``, or one ``<prefix>sha256-<hex>.tar.gz``; the same with
-the tag where there is nothing under the digest.
+``<prefix>sha256-<hex>/001_orders.up.sql``, or one ``<prefix>sha256-<hex>.tar.gz``, which wins; the
+same with the tag where there is nothing under the digest. We write the latter: it is there as a
+whole or not at all, whereas of files that somebody still uploads a rollout might see half. Give
+such a folder a manifest, and upload that first.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from typing import Any, Final
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob.aio import ContainerClient
 
-from controller.adapters.bundles.artifact import fallback_tag, unpacked
+from controller.adapters.bundles.artifact import fallback_tag, packed, unpacked
 from controller.core.errors import AccessDeniedError, MalformedError, TransientError
 from controller.migrations.reading import LARGEST_BUNDLE
 
@@ -53,19 +55,15 @@ class ContainerBundles:
         return None
 
     async def keep(self, url: str, prefix: str, name: str, files: Mapping[str, bytes]) -> None:
-        """Write *files* under *name*: a digest, or a tag. What was there goes.
+        """Write *files* under *name*: a digest, or a tag. They are there at once, or not at all.
 
         Raises:
             AccessDeniedError, TransientError: as the storage account answers.
         """
-        folder = f"{prefix}{fallback_tag(name)}/"
+        path = f"{prefix}{fallback_tag(name)}{_PACKED}"
         async with self._client(url) as container:
             try:
-                old = [blob.name async for blob in container.list_blobs(folder)]
-                for file, content in files.items():
-                    await container.upload_blob(f"{folder}{file}", content, overwrite=True)
-                for left in sorted(set(old) - {f"{folder}{file}" for file in files}):
-                    await container.delete_blob(left)
+                await container.upload_blob(path, packed(files), overwrite=True)
             except AzureError as error:
                 raise _translated(error, url, "write") from error
 
@@ -90,11 +88,18 @@ async def _under(container: ContainerClient, url: str, path: str) -> Mapping[str
 
         async def one(name: str) -> bytes:
             async with gate:
-                return await _read(container, name) or b""
+                content = await _read(container, name)
+            if content is None:
+                raise TransientError(f"{name} went away while the bundle was read.")
+            return content
 
-        names = [name for name, _ in found]
-        contents = await asyncio.gather(*(one(name) for name in names))
-        return {PurePosixPath(name).name: each for name, each in zip(names, contents, strict=True)}
+        names = {PurePosixPath(name).name: name for name, _ in found}
+        if len(names) < len(found):
+            raise MalformedError(
+                f"The bundle {path} has two files of one name.", fix="Put all into one folder."
+            )
+        contents = await asyncio.gather(*map(one, names.values()))
+        return dict(zip(names, contents, strict=True))
     except AzureError as error:
         raise _translated(error, url, "read") from error
 

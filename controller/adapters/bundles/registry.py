@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, cast
@@ -15,18 +16,30 @@ from controller.adapters.bundles.artifact import (
     Layer,
     added,
     built,
-    chosen,
+    bundles_in,
     digest_of,
     fallback_tag,
     layers,
+    made_at,
+    newest,
     unpacked,
 )
-from controller.adapters.registry_calls import MISSING, OK, Answer, RegistryCalls, api_host, check
+from controller.adapters.registry_calls import (
+    MISSING,
+    MOST_BYTES,
+    OK,
+    Answer,
+    RegistryCalls,
+    api_host,
+    check,
+)
 from controller.core.errors import BusyError, MalformedError, PermanentError
 from controller.core.model import Image
-from controller.migrations.reading import LARGEST_BUNDLE
+from controller.migrations.shapes import is_list, is_mapping
 
 _MOST_PAGES: Final = 20
+_MOST_BUNDLES: Final = 100  # of one image
+_REMEMBERED: Final = 8  # bundles: each call of a migration asks again
 _AT_ONCE: Final = 8
 _ACCEPTED: Final = frozenset({400, MISSING, 405, 501})  # registries that know no referrers
 _MANIFESTS: Final = (
@@ -44,6 +57,7 @@ class RegistryBundles:
 
     def __init__(self, calls: RegistryCalls) -> None:
         self._calls = calls
+        self._read: OrderedDict[str, Mapping[str, bytes]] = OrderedDict()  # by artifact's digest
 
     async def close(self) -> None:
         """Close what is open."""
@@ -59,8 +73,16 @@ class RegistryBundles:
         found = await self._attached(image)
         if found is None:
             return None
-        answer = await self._get(image, f"manifests/{found}", MANIFEST_TYPE)
-        named = layers(answer.body, found, image.digest)
+        known = self._read.get(f"{image.digest} {found}")
+        if known is None:
+            known = self._read[f"{image.digest} {found}"] = await self._files(image, found)
+            while len(self._read) > _REMEMBERED:
+                self._read.popitem(last=False)
+        return known
+
+    async def _files(self, image: Image, bundle: str) -> Mapping[str, bytes]:
+        answer = await self._get(image, f"manifests/{bundle}", MANIFEST_TYPE)
+        named = layers(answer.body, bundle, image.digest)
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(layer: Layer) -> Mapping[str, bytes]:
@@ -92,11 +114,15 @@ class RegistryBundles:
             if answer.status in _ACCEPTED:
                 return await self._by_fallback(image)
             check(answer, image.registry, f"list what is attached to {image.repository}")
-            index = _json(answer, f"what is attached to {image.digest}")
-            rows += index.get("manifests") or []
+            found = _listed(answer)
+            if found is None:
+                return await self._by_fallback(image)
+            rows += found
             following = _next(answer, image)
             if following is None:
-                return chosen({"manifests": rows}, image.digest)
+                bundles = bundles_in({"manifests": rows}, image.digest)
+                # It may have been attached before the registry, or a copy of it, learnt to list.
+                return await self._newest(image, bundles) or await self._by_fallback(image)
             path, params = following, None
         raise PermanentError(
             f"More is attached to {image.digest} than {_MOST_PAGES} pages list.",
@@ -114,24 +140,40 @@ class RegistryBundles:
         if answer.status == MISSING:
             return None
         check(answer, image.registry, f"list what is attached to {image.repository}")
-        return chosen(_json(answer, f"what is attached to {image.digest}"), image.digest)
+        index = _json(answer, f"what is attached to {image.digest}")
+        return await self._newest(image, bundles_in(index, image.digest))
+
+    async def _newest(self, image: Image, bundles: dict[str, datetime | None]) -> str | None:
+        """Return the one that counts. Where lists leave their times out, manifests tell them."""
+        if len(bundles) > _MOST_BUNDLES:
+            raise PermanentError(
+                f"{len(bundles)} bundles are attached to {image.digest}.", fix="Remove old ones."
+            )
+        if len(bundles) > 1:
+            for digest in [digest for digest, at in bundles.items() if at is None]:
+                answer = await self._get(image, f"manifests/{digest}", MANIFEST_TYPE)
+                bundles[digest] = made_at(_json(answer, digest))
+        return newest(bundles)
 
     async def _file(self, image: Image, layer: Layer) -> Mapping[str, bytes]:
-        answer = await self._get(image, f"blobs/{layer.digest}", "*/*")
+        path, most = f"blobs/{layer.digest}", layer.size + 1
+        answer = await self._get(image, path, "*/*", most_bytes=most)
         if digest_of(answer.body) != layer.digest:
             raise BusyError(f"File {layer.name} of the bundle did not arrive as it was sent.")
         if layer.is_packed:
             return unpacked(layer.name, answer.body)
         return {layer.name: answer.body}
 
-    async def _get(self, image: Image, path: str, accept: str) -> Answer:
+    async def _get(
+        self, image: Image, path: str, accept: str, *, most_bytes: int = MOST_BYTES
+    ) -> Answer:
         answer = await self._calls.call(
             "GET",
             image.registry,
             image.repository,
             path,
             headers={"Accept": accept},
-            most_bytes=LARGEST_BUNDLE + 1,
+            most_bytes=most_bytes,
         )
         check(answer, image.registry, f"read the migrations of {image.repository}")
         return answer
@@ -227,6 +269,16 @@ def _json(answer: Answer, what: str) -> dict[str, Any]:
     except ValueError as error:
         raise BusyError(f"The registry's answer about {what} is no JSON.") from error
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _listed(answer: Answer) -> list[Any] | None:
+    """Return the rows of a list; None where it is a page for people, as some registries show."""
+    try:
+        found: object = json.loads(answer.body)
+    except ValueError:
+        return None
+    rows = found.get("manifests") if is_mapping(found) else None
+    return rows if is_list(rows) else None
 
 
 def _next(answer: Answer, image: Image) -> str | None:
