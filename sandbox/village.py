@@ -271,8 +271,6 @@ class Village:
             "SLIPWAY_SITE_SCHEME": "http",
             "SLIPWAY_SWEEP_SCHEDULE": self.options.sweep_schedule,
             "SLIPWAY_SWEEP_GRACE_SECONDS": "15",
-            "SLIPWAY_BACKUP_SCHEDULE": "0 0 2 * * *",
-            "SLIPWAY_DRILL_SCHEDULE": "0 0 4 * * 0",
             "SLIPWAY_BACKUP_SCHEDULE": _BY_HAND,
             "SLIPWAY_DRILL_SCHEDULE": _BY_HAND,
             "SLIPWAY_ACR_HOSTS": self.registry.host,

@@ -136,7 +136,8 @@ def _report(outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
                 "failures_by_build": dict(outcome.failures),
                 "usual_failures": outcome.usual,
                 "failures_of_the_dependency": dict(outcome.dependency),
-                "measured": outcome.figures,
+                "seen": outcome.figures,
+                "measured": outcome.measured,
             }
             for outcome in outcomes
         ],

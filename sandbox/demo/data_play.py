@@ -154,7 +154,7 @@ class _Job:
             "is_over": True, "events": [],
         }  # fmt: skip
         self.stage.events = [
-            {"at": step["at"], "from": "", "to": "", "kind": "step", "why": step["text"]}
+            {"at": step["at"], "from": None, "to": "", "kind": "step", "why": step["text"]}
             for step in steps
         ]
         self.notice()
@@ -186,8 +186,9 @@ async def drill(stage: Stage, act: Act, notice: Notice) -> Outcome:
     if not result.get("passed") or result.get("problems"):
         outcome.problems.append(f"the drill did not pass: {result.get('problems')}")
     else:
-        outcome.figures["drill's RPO"] = f"{result['rpo_seconds']:.1f} s"
-        outcome.figures["drill's RTO"] = f"{result['rto_seconds']:.1f} s"
+        outcome.measured = {name: result[name] for name in ("rpo_seconds", "rto_seconds")}
+        outcome.figures["RPO, the newest data's age"] = f"{result['rpo_seconds']:.1f} s"
+        outcome.figures["RTO, until it was compared"] = f"{result['rto_seconds']:.1f} s"
     if left := await _databases(stage) - databases:
         outcome.problems.append(f"the drill left databases behind: {sorted(left)}")
     await conclude(stage, outcome, notice)
@@ -222,13 +223,22 @@ async def destroy_and_restore(stage: Stage, act: Act, notice: Notice) -> Outcome
     orders = list(ledger_of(stage).orders.values())
     compared = compare(before, after, orders, lost_at=lost_at, data_at=data_at, read_at=read_at)
     outcome.problems += compared.problems
-    _check_traffic(outcome, stage, lost, first)
-    _tell(outcome, compared)
+    outcome.measured = {
+        "rpo_seconds": round(lost_at - data_at, 2),
+        "rto_seconds": round(first - job.ordered_at, 2),
+        "outage_seconds": round(first - lost, 2),
+        "rows_compared": compared.rows,
+        "orders_kept": compared.kept,
+        "orders_lost": compared.lost,
+        "orders_since": compared.new,
+    }
     outcome.figures |= {
-        "RPO: age of the data at the loss": f"{lost_at - data_at:.1f} s",
-        "RTO: from the order to the first answer": f"{first - job.ordered_at:.1f} s",
+        "RPO, the data's age at the loss": f"{lost_at - data_at:.1f} s",
+        "RTO, from the order to an answer": f"{first - job.ordered_at:.1f} s",
         "outage as users saw it": f"{first - lost:.1f} s",
     }
+    _check_traffic(outcome, stage, lost, first)
+    _tell(outcome, compared)
     await conclude(stage, outcome, notice)
     return outcome
 
@@ -260,7 +270,7 @@ def _check_traffic(outcome: Outcome, stage: Stage, lost: float, first: float) ->
             f"{len(others)} failures of another cause, {len(late)} after the restore: "
             f"{_told((others or late)[0])}"
         )
-    outcome.figures["failed meanwhile"] = f"{len(during)} requests, each says: the dependency"
+    outcome.figures["failures meanwhile"] = f"{len(during)}, each of the dependency"
 
 
 def _told(seen: Seen) -> str:
@@ -270,13 +280,13 @@ def _told(seen: Seen) -> str:
 def _tell(outcome: Outcome, compared: Comparison) -> None:
     for table in compared.tables:
         same = "=" if table.is_equal else "≠"
-        outcome.figures[f"rows of {table.table}"] = (
-            f"{table.rows_after} restored, SHA-256 {table.hash_before[:_HASH_SHOWN]} {same} "
+        outcome.figures[table.table] = (
+            f"{table.rows_after} rows: SHA-256 {table.hash_before[:_HASH_SHOWN]} {same} "
             f"{table.hash_after[:_HASH_SHOWN]}"
         )
-    outcome.figures["orders that users had been told of"] = (
-        f"{compared.kept} are there, the {compared.lost} since the backup are lost; "
-        f"{compared.new} new ones since the restore"
+    outcome.figures["orders that users know of"] = (
+        f"{compared.kept} are there, {compared.lost} since the backup are lost"
     )
+    outcome.figures["orders since the restore"] = f"{compared.new}"
     if not compared.kept or not compared.new:
         outcome.problems.append("no order is there that was there before, or none is new")

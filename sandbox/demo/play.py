@@ -38,7 +38,8 @@ class Outcome:
     dependency: Counter[str] = field(default_factory=Counter[str])  # in a shared outage, by build
     unexplained: list[str] = field(default_factory=list[str])  # failures by anything else
     problems: list[str] = field(default_factory=list[str])
-    figures: dict[str, str] = field(default_factory=dict[str, str])  # what was measured
+    figures: dict[str, str] = field(default_factory=dict[str, str])  # what was seen, for people
+    measured: dict[str, float] = field(default_factory=dict[str, float])  # the same as numbers
     is_over: bool = False
     began: float = field(default_factory=time.monotonic)
     log_from: int = 0  # where the controller's log stood

@@ -113,7 +113,9 @@ def line(stage: Stage) -> str:
 
 def figures(outcomes: Sequence[Outcome]) -> RenderableType:
     """Return the table of what was measured."""
-    table = Table(title="Measured", title_style="bold", header_style="bold", box=SIMPLE)
+    table = Table(
+        title="What was seen and measured", title_style="bold", header_style="bold", box=SIMPLE
+    )
     for column in ("act", "what", "how much"):
         table.add_column(column, overflow="fold")
     for outcome in outcomes:
