@@ -98,6 +98,7 @@ ORDERS = [
     (["create", "shop", "--reason", "sale"],                          "create",  {"reason": "sale"}),
     (["create", "shop", "--id", "o-1"],                               "create",  {"reason": "", "id": "o-1"}),
     (["verify", SET],                                                 "verify",  {"reason": "", "set": SET}),
+    (["verify", "shop", SET],                                         "verify",  {"reason": "", "set": SET}),
     (["drill", "shop"],                                               "drill",   {"reason": ""}),
     (["prune", "shop"],                                               "prune",   {"reason": "", "apply": False}),
     (["prune", "shop", "--apply"],                                    "prune",   {"reason": "", "apply": True}),
@@ -328,6 +329,16 @@ def test_restore_of_an_app_means_its_newest_verified_set(controller: Any, slipwa
 
     assert (status, json.loads(out)["set_id"]) == (4, OLDER)
     assert f"slipway backup restore {OLDER} --confirm shopdb --wait" in err
+
+
+@pytest.mark.parametrize(("app", "name"), [("web", SET), ("shop", "latest")])
+def test_a_set_that_is_not_the_apps_is_told_and_nothing_is_asked(
+    controller: Any, slipway: Run, app: str, name: str
+) -> None:
+    status, _, err = slipway("backup", "restore", app, name, "--confirm", "shopdb")
+
+    assert (status, controller.requests) == (2, [])
+    assert "slipway backup list" in err
 
 
 def test_restore_of_an_app_without_a_verified_set_is_refused(controller: Any, slipway: Run) -> None:
