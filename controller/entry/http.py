@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from controller.core.errors import (
+    BackupDamagedError,
+    BackupKeyError,
+    BackupMissingError,
     CommandRefusedError,
     ConfigurationError,
     MalformedError,
@@ -53,6 +56,9 @@ _STATUS: Final[tuple[tuple[type[SlipwayError], int], ...]] = (
     (MalformedError, 400),
     (UnknownAppError, 404),
     (UnknownRolloutError, 404),
+    (BackupMissingError, 404),
+    (BackupDamagedError, 409),
+    (BackupKeyError, 409),
     (CommandRefusedError, 409),
     (TransientError, 503),
     (ConfigurationError, 503),

@@ -15,6 +15,7 @@ from controller.core.errors import (
     JobPostponedError,
     MalformedError,
     SlipwayError,
+    TransientError,
     UnknownAppError,
 )
 from controller.core.jobs import Job, JobKind, named_id, ordered_id, timed_id
@@ -28,7 +29,7 @@ from controller.recovery.reading import plain
 from controller.recovery.sets import Condition, StoredSet, newest_verified
 from controller.runtime.backups import Backups
 from controller.runtime.backups_means import RestorePlan, RestoreRequest
-from controller.runtime.maintenance import Maintainer, parts_of
+from controller.runtime.maintenance import Maintainer, parts_of, restore_request
 from controller.runtime.messages import MAX_ORDER_ID, job_message, parse_job
 from controller.runtime.pitr import PointInTime
 from controller.runtime.pitr_job import moment_of, plan_request_of
@@ -87,7 +88,10 @@ class MaintenanceApi:
             return problem(404, "SW308", f"No command {verb!r} of backups.", f"Commands: {known}.")
         spec = await self._spec(request)
         fields = _checked(verb, json_object(request.body))
-        job = await self.maintainer.request(self._job(spec, verb, fields))
+        asked = self._job(spec, verb, fields)
+        if asked.kind is JobKind.RESTORE:
+            await self._refuse_early(asked)
+        job = await self.maintainer.request(asked)
         answer = {
             "accepted": True,
             "job": job.id,
@@ -112,6 +116,17 @@ class MaintenanceApi:
             asked_at=now,
             arguments={name: value for name, value in fields.items() if name not in _COMMON},
         )
+
+    async def _refuse_early(self, job: Job) -> None:
+        """Refuse a restore whose job would only fail, while somebody waits for the answer.
+
+        Raises:
+            CommandRefusedError, BackupMissingError, ...: as the plan does, or it is not confirmed.
+        """
+        try:
+            await self._backups().check_restore(restore_request(job))
+        except TransientError as error:  # the job waits for what is away
+            log.warning("job %s: it could not be looked at beforehand: %s", job.id, error)
 
     async def list_backups(self, request: Request) -> Response:
         """Answer ``GET /api/apps/{app}/backups``: its sets, and whether the RPO holds."""

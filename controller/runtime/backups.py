@@ -24,7 +24,7 @@ from controller.runtime.backups_means import (
     Tell,
     tell_nobody,
 )
-from controller.runtime.backups_restore import plan_restore, restore
+from controller.runtime.backups_restore import check, plan_restore, restore
 
 
 class Backups:
@@ -82,6 +82,14 @@ class Backups:
             CommandRefusedError: it does not hold what is asked for.
         """
         return await plan_restore(self._means, request)
+
+    async def check_restore(self, request: RestoreRequest) -> None:
+        """Refuse what `restore` would refuse. Changes nothing.
+
+        Raises:
+            CommandRefusedError, BackupMissingError, BackupDamagedError, BackupKeyError.
+        """
+        await check(self._means, request)
 
     async def restore(self, request: RestoreRequest, tell: Tell = tell_nobody) -> RestoreReport:
         """Restore a set beside what is there, compare it with what was recorded, exchange them.

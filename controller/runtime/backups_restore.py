@@ -139,6 +139,18 @@ async def restore(means: BackupMeans, request: RestoreRequest, tell: Tell) -> Re
     )
 
 
+async def check(means: BackupMeans, request: RestoreRequest) -> None:
+    """Refuse what `restore` would refuse. Changes nothing.
+
+    Raises:
+        CommandRefusedError, BackupMissingError, BackupDamagedError, BackupKeyError.
+    """
+    plan = await plan_restore(means, request)
+    subject = await means.subjects.subject(plan.app)
+    own = subject.database.address.database if subject.database else ""
+    _refuse(plan, request, own=own)
+
+
 def _report(plan: RestorePlan, restored_at: datetime) -> RestoreReport:
     return RestoreReport(
         set_id=plan.set_id,

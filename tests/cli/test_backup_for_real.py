@@ -224,8 +224,8 @@ def test_a_set_is_verified_drilled_and_cleared_out(backup: Run) -> None:
     [
         (["create", "nobody"], 4, "SW302: There is no app 'nobody'. Configured apps: shop."),
         (
-            ["restore", "{set}", "--confirm", "other", "--wait"],
-            1,
+            ["restore", "{set}", "--confirm", "other"],
+            4,
             "is not confirmed. Look at the plan",
         ),
         (
