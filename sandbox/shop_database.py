@@ -95,7 +95,7 @@ class ShopDatabase:
         """Return the Function App's settings that are about data."""
         return {
             # A container has PostgreSQL's client programs of the server's version, or newer.
-            "PATH": f"{os.environ.get('PATH', '')}:{self._programs}",
+            "PATH": f"{self._programs}:{os.environ.get('PATH', '')}",
             "SLIPWAY_BACKUP_URL": f"{blob_url}/backups",
             "SLIPWAY_BACKUP_KEY": _KEY_SECRET,
         }

@@ -6,7 +6,7 @@ the ledger that the clients keep.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -160,10 +160,27 @@ class _Job:
         self.notice()
 
 
-async def back_up(stage: Stage, act: Act, notice: Notice) -> Outcome:
+Work = Callable[[Stage, Outcome, _Job], Coroutine[Any, Any, None]]
+
+
+def maintenance(work: Work) -> Perform:
+    """Return what plays an act of maintenance. What breaks in *work* is a problem of the act."""
+
+    async def perform(stage: Stage, act: Act, notice: Notice) -> Outcome:
+        outcome = begin(stage, act)
+        try:
+            await work(stage, outcome, _Job(stage, outcome, notice))
+        except Exception as error:  # noqa: BLE001 - shown in the table; the other acts go on
+            outcome.problems.append(f"{type(error).__name__}: {error}")
+        await conclude(stage, outcome, notice)
+        return outcome
+
+    return perform
+
+
+async def back_up(stage: Stage, outcome: Outcome, order: _Job) -> None:
     """A person orders a backup while users order on."""
-    outcome = begin(stage, act)
-    job = await _Job(stage, outcome, notice).run("create")
+    job = await order.run("create")
     result: Json = job.get("result") or {}
     listed = [each for each in await _backups(stage) if each["id"] == result.get("set")]
     if not listed or listed[0]["condition"] != "complete" or not listed[0]["encrypted"]:
@@ -173,15 +190,12 @@ async def back_up(stage: Stage, act: Act, notice: Notice) -> Outcome:
         outcome.figures["backup set"] = made["id"]
         outcome.figures["its parts"] = ", ".join(part["name"] for part in made["parts"])
         outcome.figures["took"] = f"{result['seconds']:.1f} s, {made['stored_bytes']:,} bytes"
-    await conclude(stage, outcome, notice)
-    return outcome
 
 
-async def drill(stage: Stage, act: Act, notice: Notice) -> Outcome:
+async def drill(stage: Stage, outcome: Outcome, order: _Job) -> None:
     """A person wants to know whether the newest set restores."""
-    outcome = begin(stage, act)
     databases = await _databases(stage)
-    job = await _Job(stage, outcome, notice).run("drill")
+    job = await order.run("drill")
     result: Json = job.get("result") or {}
     if not result.get("passed") or result.get("problems"):
         outcome.problems.append(f"the drill did not pass: {result.get('problems')}")
@@ -191,8 +205,6 @@ async def drill(stage: Stage, act: Act, notice: Notice) -> Outcome:
         outcome.figures["RTO, until it was compared"] = f"{result['rto_seconds']:.1f} s"
     if left := await _databases(stage) - databases:
         outcome.problems.append(f"the drill left databases behind: {sorted(left)}")
-    await conclude(stage, outcome, notice)
-    return outcome
 
 
 async def _databases(stage: Stage) -> set[str]:
@@ -203,20 +215,18 @@ async def _databases(stage: Stage) -> set[str]:
 # --- The loss and the way back --------------------------------------------------------------------
 
 
-async def destroy_and_restore(stage: Stage, act: Act, notice: Notice) -> Outcome:
+async def destroy_and_restore(stage: Stage, outcome: Outcome, order: _Job) -> None:
     """Somebody drops the database while users order on; a person restores the newest backup."""
-    outcome = begin(stage, act)
     database = stage.village.database
     await asyncio.sleep(_TRAFFIC_SECONDS)
     before = await database.tables()
     lost_at, lost = time.time(), time.monotonic()
     await database.destroy()
     await _until(lambda: _failed_since(stage, lost) >= _OUTAGE_FAILURES, "users notice the loss")
-    newest = (await _backups(stage))[0]
+    newest = await _newest(stage)
     data_at = datetime.fromisoformat(newest["data_at"]).timestamp()
-    job = _Job(stage, outcome, notice)
-    await job.run("restore", set=newest["id"], confirm=DATABASE)
-    first = await _until(lambda: _first_good(stage, job.ordered_at), "users are served again")
+    await order.run("restore", set=newest["id"], confirm=DATABASE)
+    first = await _until(lambda: _first_good(stage, order.ordered_at), "users are served again")
     await asyncio.sleep(_AFTER_SECONDS)
     read_at = time.time()
     after = await database.tables()
@@ -225,7 +235,7 @@ async def destroy_and_restore(stage: Stage, act: Act, notice: Notice) -> Outcome
     outcome.problems += compared.problems
     outcome.measured = {
         "rpo_seconds": round(lost_at - data_at, 2),
-        "rto_seconds": round(first - job.ordered_at, 2),
+        "rto_seconds": round(first - order.ordered_at, 2),
         "outage_seconds": round(first - lost, 2),
         "rows_compared": compared.rows,
         "orders_kept": compared.kept,
@@ -234,13 +244,19 @@ async def destroy_and_restore(stage: Stage, act: Act, notice: Notice) -> Outcome
     }
     outcome.figures |= {
         "RPO, the data's age at the loss": f"{lost_at - data_at:.1f} s",
-        "RTO, from the order to an answer": f"{first - job.ordered_at:.1f} s",
+        "RTO, from the order to an answer": f"{first - order.ordered_at:.1f} s",
         "outage as users saw it": f"{first - lost:.1f} s",
     }
     _check_traffic(outcome, stage, lost, first)
     _tell(outcome, compared)
-    await conclude(stage, outcome, notice)
-    return outcome
+
+
+async def _newest(stage: Stage) -> Json:
+    """Return the newest backup set that was read back."""
+    for each in await _backups(stage):
+        if each["verified"]:
+            return each
+    raise RuntimeError("There is no verified backup set to restore.")
 
 
 async def _until(holds: Callable[[], float], what: str, *, seconds: float = 60.0) -> float:

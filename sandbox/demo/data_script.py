@@ -3,7 +3,7 @@
 The app `shop` keeps its customers' orders in a PostgreSQL. Half of all requests place one.
 """
 
-from sandbox.demo.data_play import back_up, destroy_and_restore, drill, release
+from sandbox.demo.data_play import back_up, destroy_and_restore, drill, maintenance, release
 from sandbox.demo.script import Act, Programme
 from sandbox.demo_app.images import demo_migrations
 from sandbox.village import Options
@@ -104,7 +104,7 @@ DATA = Programme(
             version="v2",
             expect_state="succeeded",
             expect_serving="v2",
-            perform=back_up,
+            perform=maintenance(back_up),
         ),
         Act(
             title="somebody drops the database; a person restores the backup by HTTP",
@@ -113,7 +113,7 @@ DATA = Programme(
             expect_state="succeeded",
             expect_serving="v2",
             dependency_may_fail=True,
-            perform=destroy_and_restore,
+            perform=maintenance(destroy_and_restore),
         ),
         Act(
             title="a drill by HTTP: does the newest backup restore, and how soon?",
@@ -121,7 +121,7 @@ DATA = Programme(
             version="v2",
             expect_state="succeeded",
             expect_serving="v2",
-            perform=drill,
+            perform=maintenance(drill),
         ),
     ),
 )

@@ -136,7 +136,7 @@ def summary(outcomes: Sequence[Outcome]) -> RenderableType:
     )
     columns = ("act", "expected", "actual", "now", "took", "ctrl", "requests", "own", "shared", "")
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=True, min_width=max(len(column), 1))
     for outcome in outcomes:
         act = outcome.act
         rollout = outcome.rollout
