@@ -3,7 +3,7 @@
 The policy about contract steps is not the lint's here: PREFLIGHT tells it with the way back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from controller.migrations.bundle import Applied, Bundle, BundleFormat, Migration
 from controller.migrations.catalog import Schema
@@ -15,7 +15,11 @@ from controller.ports_data import PendingMigration, SchemaFacts
 
 
 def facts_of(
-    bundle: Bundle, applied: Sequence[Applied], *, schema: Schema | None = None
+    bundle: Bundle,
+    applied: Sequence[Applied],
+    *,
+    schema: Schema | None = None,
+    accept: Collection[str] = (),
 ) -> SchemaFacts:
     """Return what is pending of *bundle* on a database that has *applied*.
 
@@ -23,9 +27,10 @@ def facts_of(
         bundle: what the release carries.
         applied: what the database remembers.
         schema: the database as it is; the lint then knows more.
+        accept: findings that somebody looked at, as ``SWM206`` or ``SWM206@0042_index``.
     """
     whole = [row.id for row in applied if row.is_whole]
-    policy = LintPolicy(contract=Contract.ALLOW)
+    policy = LintPolicy(contract=Contract.ALLOW, accept=frozenset(accept))
     report = lint(bundle, policy=policy, applied=whole, schema=schema)
     planned = plan(bundle, applied, report, resume=True)
     return SchemaFacts(

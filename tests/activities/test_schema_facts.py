@@ -61,6 +61,19 @@ def test_what_the_lint_never_lets_pass_is_an_error() -> None:
     assert facts_of(bundle, applied(bundle, 0)).errors
 
 
+def test_what_somebody_looked_at_is_no_error_any_more() -> None:
+    """For one migration, or for all; what never runs does not run all the same."""
+    bundle = bundle_of(TABLE, "create index users_name on users (name)")
+    name = bundle.migrations[1].id
+
+    assert "SWM206" in facts_of(bundle, applied(bundle, 0)).errors[0]
+    assert facts_of(bundle, applied(bundle, 0), accept=[f"SWM206@{name}"]).errors == ()
+    assert facts_of(bundle, applied(bundle, 0), accept=["SWM206@0099_other"]).errors
+    dropped = bundle_of(TABLE, "drop database shop")
+    refused = facts_of(dropped, applied(dropped, 0)).errors[0].split(" ")[0].strip(":")
+    assert facts_of(dropped, applied(dropped, 0), accept=[refused]).errors
+
+
 def test_a_migration_that_was_changed_after_it_ran_is_an_error() -> None:
     bundle = bundle_of(TABLE, ADD)
     changed = replace(applied(bundle, 0)[0], sha256="0" * 64)
