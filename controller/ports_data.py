@@ -92,6 +92,16 @@ class LockWait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyRun:
+    """What migrations took on a copy, where they ran for real."""
+
+    of: str  # the backup set that it was restored from
+    statements: int
+    seconds: float
+    longest: Timed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
     """What came of running migrations without keeping what they did."""
 
@@ -99,6 +109,7 @@ class Rehearsal:
     not_tried: tuple[NotTried, ...] = ()
     waits: tuple[LockWait, ...] = ()
     failure: str | None = None  # why it stopped; None: all that can be tried ran
+    copy: CopyRun | None = None  # None: on no copy
 
     @property
     def passed(self) -> bool:
@@ -622,13 +633,21 @@ class Migrations(Protocol):
         ...
 
     async def rehearse(
-        self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, by: str
+        self,
+        database: DatabaseSpec,
+        bundle: BundleName,
+        ids: Sequence[str],
+        *,
+        app: str,
+        rollout: str,
     ) -> Rehearsal:
         """Run *ids* on the database in a transaction that is rolled back, in seconds.
 
-        What it locks stays locked until then: it is to be the last question of all.
+        What it locks stays locked until then: it is to be the last question of all. *app* and
+        *rollout* are who asks.
 
         Raises:
+            TransientError: also while a copy is made and tried.
             TakesTooLongError: it was stopped, and rolled back. Asking again locks again.
         """
         ...

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from controller.adapters.azure.arm_clients import ArmClients
     from controller.adapters.azure.tables import TablesStore
+    from controller.adapters.bundles.sources import BundleSources
     from controller.adapters.postgres.opening import Connections
     from controller.ports import Bus, Clock, Configuration, Registry, Secrets, TargetPlatform
     from controller.ports_data import (
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
         Vault,
     )
     from controller.runtime.backups import Backups
+    from controller.runtime.backups_means import BackupMeans
     from controller.runtime.maintenance import Maintainer
     from controller.runtime.pitr import PointInTime
+    from controller.runtime.rehearsals import CopyRehearsals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +67,10 @@ class DataHouse:
         return Connections(secrets=self._shared.secrets(), credential=self._shared.credential())
 
     @cached_property
-    def migrations(self) -> Migrations:
-        """What releases change in databases."""
-        from controller.activities.bundled_migrations import BundledMigrations
+    def _bundles(self) -> BundleSources:
         from controller.adapters.bundles.container import ContainerBundles
         from controller.adapters.bundles.registry import RegistryBundles
         from controller.adapters.bundles.sources import BundleSources
-        from controller.adapters.postgres.opening import PostgresDatabases
         from controller.adapters.registry_calls import RegistryCalls
 
         shared = self._shared
@@ -80,11 +80,24 @@ class DataHouse:
             logins=shared.secrets(),
             ca_file=self._settings.ca_file,
         )
-        sources = BundleSources(
+        return BundleSources(
             RegistryBundles(calls), ContainerBundles(shared.credential(), shared.options)
         )
+
+    @cached_property
+    def migrations(self) -> Migrations:
+        """What releases change in databases."""
+        from controller.activities.bundled_migrations import BundledMigrations
+        from controller.adapters.postgres.opening import PostgresDatabases
+        from controller.runtime.queued_rehearsals import RehearsedMigrations
+
         databases = PostgresDatabases(connections=self._connections)
-        return BundledMigrations(bundles=sources, databases=databases)
+        return RehearsedMigrations(
+            migrations=BundledMigrations(bundles=self._bundles, databases=databases),
+            maintainer=self.maintainer,
+            jobs=self._shared.tables(),
+            clock=self._shared.clock(),
+        )
 
     @cached_property
     def restore_points(self) -> RestorePoints:
@@ -146,35 +159,48 @@ class DataHouse:
         """The backup sets; None where no place for them is configured."""
         if not self._settings.backup_url:
             return None
+        from controller.runtime.backups import Backups
+
+        return Backups(self._means)
+
+    @cached_property
+    def _means(self) -> BackupMeans:
         from controller.adapters.azure.site_export import AppServiceExporter
         from controller.adapters.exports import EvidenceIndex, StateExport
         from controller.adapters.postgres.dumps import PostgresDumper
         from controller.adapters.postgres.servers import PostgresServer
-        from controller.runtime.backups import Backups
         from controller.runtime.backups_means import BackupMeans
         from controller.runtime.platform_backups import PlatformBackupPart
 
         shared = self._shared
         tables, clock = shared.tables(), shared.clock()
-        return Backups(
-            BackupMeans(
-                vault=self._vault,
-                subjects=self.subjects,
-                clock=clock,
-                version=__version__,
-                dumper=PostgresDumper(),
-                server=PostgresServer(),
-                registry=shared.registry(),
-                store=tables,
-                platform=shared.platform(),
-                sites=AppServiceExporter(shared.arm_clients()),
-                exporters=(
-                    (PartKind.STATE, StateExport(tables, tables)),
-                    (PartKind.EVIDENCE, EvidenceIndex(tables)),
-                    (PartKind.PLATFORM, PlatformBackupPart(shared.database_platform(), clock)),
-                ),
-            )
+        return BackupMeans(
+            vault=self._vault,
+            subjects=self.subjects,
+            clock=clock,
+            version=__version__,
+            dumper=PostgresDumper(),
+            server=PostgresServer(),
+            registry=shared.registry(),
+            store=tables,
+            platform=shared.platform(),
+            sites=AppServiceExporter(shared.arm_clients()),
+            exporters=(
+                (PartKind.STATE, StateExport(tables, tables)),
+                (PartKind.EVIDENCE, EvidenceIndex(tables)),
+                (PartKind.PLATFORM, PlatformBackupPart(shared.database_platform(), clock)),
+            ),
         )
+
+    @cached_property
+    def _rehearsals(self) -> CopyRehearsals | None:
+        """Migrations tried on copies; None where there are no sets to make them from."""
+        if not self._settings.backup_url:
+            return None
+        from controller.adapters.postgres.opening import copied
+        from controller.runtime.rehearsals import CopyRehearsals
+
+        return CopyRehearsals(means=self._means, bundles=self._bundles, open=copied)
 
     @cached_property
     def pitr(self) -> PointInTime:
@@ -205,6 +231,7 @@ class DataHouse:
             history=shared.tables(),
             backups=self.backups,
             pitr=self.pitr,
+            rehearsals=self._rehearsals,
         )
 
 

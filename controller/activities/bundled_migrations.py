@@ -68,10 +68,16 @@ class BundledMigrations:
         history = await at.history()
         whole = [row.id for row in history if row.is_whole]
         schema = await at.schema() if pending(found, whole) else None
-        return facts_of(found, history, schema=schema)
+        return facts_of(found, history, schema=schema, accept=database.accept)
 
     async def rehearse(
-        self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, by: str
+        self,
+        database: DatabaseSpec,
+        bundle: BundleName,
+        ids: Sequence[str],
+        *,
+        app: str,  # noqa: ARG002 - the database's history knows rollouts
+        rollout: str,
     ) -> Rehearsal:
         """See `Migrations`. What stopped half way cannot be tried, nor what comes after it."""
         found, at = await self._planned(database, bundle), await self.databases.open(database)
@@ -80,7 +86,7 @@ class BundledMigrations:
         begun = _begun(found, history)
         left = [m for m in _named(found, ids) if m.id not in whole]
         fresh = list(takewhile(lambda migration: migration.id not in begun, left))
-        rehearsed = await at.rehearse(fresh, by=by) if fresh else Rehearsal(ran=())
+        rehearsed = await at.rehearse(fresh, by=rollout) if fresh else Rehearsal(ran=())
         untried = tuple(NotTried(migration=m.id, text="", why=_HALF) for m in left[len(fresh) :])
         return replace(rehearsed, not_tried=(*rehearsed.not_tried, *untried))
 

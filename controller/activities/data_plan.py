@@ -28,6 +28,7 @@ from controller.ports_data import (
     PendingMigration,
     Rehearsal,
     SchemaFacts,
+    Timed,
 )
 
 T = TypeVar("T")
@@ -75,29 +76,37 @@ async def rehearse(
     if database is None or not plan.pending or database.dry_run is DryRun.NONE:
         return DataFindings(plan=plan)
     name = BundleName(image=effect.image, tag=effect.tag, sha256=plan.bundle)
+    asking = connected(migrations).rehearse(
+        database, name, plan.pending, app=effect.app, rollout=effect.rollout
+    )
     try:
-        rehearsal = await heard(
-            connected(migrations).rehearse(database, name, plan.pending, by=effect.key)
-        )
+        rehearsal = await heard(asking)
     except TakesTooLongError as error:
         return DataFindings(plan=plan, warnings=(f"the migrations were not tried: {error.what}",))
     if rehearsal.failure is not None:
         return DataFindings(plan=plan, reasons=(f"Dry run: {rehearsal.failure}",))
     warnings = (*map(_waited, rehearsal.waits), *map(_not_tried, rehearsal.not_tried))
-    return DataFindings(plan=replace(plan, dry_run=_timed(rehearsal)), warnings=warnings)
+    return DataFindings(plan=replace(plan, dry_run=_told_of(rehearsal)), warnings=warnings)
 
 
-def _timed(rehearsal: Rehearsal) -> str:
+def _told_of(rehearsal: Rehearsal) -> str:
     """Return how long it took in all, and what took the longest."""
+    told: list[str] = []
+    if (copy := rehearsal.copy) is not None:
+        told.append(
+            f"on a copy of {copy.of}: {_timed(copy.statements, copy.seconds, copy.longest)}"
+        )
     timed = [statement for ran in rehearsal.ran for statement in ran.statements]
-    if not timed:
-        return "dry run: nothing could be tried"
-    longest = max(timed, key=lambda statement: statement.seconds)
-    count = "1 statement" if len(timed) == 1 else f"{len(timed)} statements"
-    total = sum(statement.seconds for statement in timed)
+    if timed:
+        longest = max(timed, key=lambda statement: statement.seconds)
+        told.append(_timed(len(timed), sum(each.seconds for each in timed), longest))
+    return f"dry run: {'; on the database: '.join(told) or 'nothing could be tried'}"
+
+
+def _timed(count: int, seconds: float, longest: Timed) -> str:
+    statements = "1 statement" if count == 1 else f"{count} statements"
     return (
-        f"dry run: {count} in {total:.1f} s; longest, {longest.seconds:.1f} s: "
-        f"{_short(longest.text)}"
+        f"{statements} in {seconds:.1f} s; longest, {longest.seconds:.1f} s: {_short(longest.text)}"
     )
 
 

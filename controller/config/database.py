@@ -52,6 +52,16 @@ BlobPrefix = Annotated[
 ]
 
 
+AcceptedRule = Annotated[
+    str,
+    Shape(
+        r"^SWM[0-9]{3}(@[A-Za-z0-9_.-]{1,150})?$",
+        "a rule of the lint, or a rule at a migration: SWM206@0042_index",
+        160,
+    ),
+]
+
+
 class BundlesSection(Section):
     """Where the migrations of a release are found."""
 
@@ -116,11 +126,17 @@ class DatabaseSection(Section):
         description="What is made before a migration begins: none; dump: a logical dump that is "
         "read back; platform: the database service's own backup.",
     )
+    accept: list[AcceptedRule] = Field(
+        default=list(_SPEC.accept),
+        description="Findings of the lint that somebody looked at: SWM206, or SWM206@MIGRATION for "
+        "one migration. What the old build cannot live with is ruled by contract alone.",
+    )
     dry_run: Annotated[data.DryRun, Field(strict=False)] = Field(
         default=_SPEC.dry_run,
         description="Where preflight tries the migrations: target, in a transaction on the "
-        "database itself that is rolled back, within 15 s: what it locks is locked until then; or "
-        "none.",
+        "database itself that is rolled back, within 15 s: what it locks is locked until then; "
+        "copy, before that for real on a copy restored from the newest verified backup set: give "
+        "deadlines.preflight the time of a restore; or none.",
     )
     lock_timeout: Duration = Field(
         default=_SPEC.lock_timeout,
@@ -145,6 +161,7 @@ class DatabaseSection(Section):
             contract=self.contract,
             on_rollback=self.on_rollback,
             backup=self.backup,
+            accept=tuple(self.accept),
             dry_run=self.dry_run,
             lock_timeout=self.lock_timeout,
             statement_timeout=self.statement_timeout,

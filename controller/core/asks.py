@@ -69,6 +69,8 @@ def ask_preflight(r: Rollout, _: object) -> Effect:
         probe_operations=probe_operations(r),
         database=None if r.kind is Kind.ROLLBACK else r.spec.database,
         stranding=r.stranding,
+        app=r.spec.id,
+        rollout=r.id,
     )
 
 

@@ -35,6 +35,7 @@ class DryRun(StrEnum):
 
     NONE = "none"
     TARGET = "target"  # on the app's database, in a transaction that is rolled back
+    COPY = "copy"  # before that, on a copy restored from the newest verified backup set
 
 
 class BundleSource(StrEnum):
@@ -80,6 +81,7 @@ class DatabaseSpec:
     contract: ContractPolicy = ContractPolicy.REFUSE
     on_rollback: OnRollback = OnRollback.KEEP
     backup: BackupKind = BackupKind.DUMP
+    accept: tuple[str, ...] = ()  # rules of the lint that people looked at: CODE, CODE@MIGRATION
     dry_run: DryRun = DryRun.TARGET
     lock_timeout: timedelta = timedelta(seconds=5)  # of each statement, then it is tried again
     statement_timeout: timedelta = timedelta(minutes=15)

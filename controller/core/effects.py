@@ -39,6 +39,8 @@ class Preflight:
     probe_operations: tuple[str, ...] = ()  # our own requests, left out of what is learned
     database: DatabaseSpec | None = None  # what its migrations are for; None: the app has none
     stranding: tuple[str, ...] = ()  # migrations that ran: no build that misses them may start
+    app: str = ""
+    rollout: str = ""  # who tries migrations, for the database and the job on a copy
     name: Literal["preflight"] = "preflight"
 
 

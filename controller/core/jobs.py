@@ -13,7 +13,7 @@ from typing import Final
 
 MOST_STEPS: Final = 100  # that are kept; the first ones go
 _ID: Final = re.compile(
-    r"(?P<app>[a-z0-9-]{1,40})-(backup|verify|restore|drill|prune|pitr)-"
+    r"(?P<app>[a-z0-9-]{1,40})-(backup|verify|restore|drill|prune|pitr|rehearse)-"
     r"(\d{8}T\d{6}Z-[0-9a-f]{8}|timer-\d{8}T\d{4}Z|rollout-\d{8}T\d{9}-[a-z0-9-]+|id-[0-9a-f]{16})"
 )
 
@@ -26,6 +26,7 @@ class JobKind(StrEnum):
     RESTORE = "restore"
     DRILL = "drill"
     PRUNE = "prune"
+    REHEARSE = "rehearse"  # migrations on a copy, before a rollout applies them
     PITR = "pitr"  # a new database server, as the platform's was at a point in time
 
 

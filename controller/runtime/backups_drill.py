@@ -1,33 +1,24 @@
 """Restores the newest set into a scratch database, compares, measures, and cleans up."""
 
-import asyncio
-import re
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
 
 from controller.core.errors import PermanentError
 from controller.ports_data import BackupSubject, DatabaseFacts, DatabaseLogin
 from controller.recovery.drill import DrillReport, Objectives, report
 from controller.recovery.manifest import Manifest
 from controller.recovery.sets import Condition, Mark, StoredSet
-from controller.runtime.backups_database import as_generator, database_ports
+from controller.runtime.backups_database import as_generator
 from controller.runtime.backups_means import (
     DATABASE,
-    FORGOTTEN,
     BackupMeans,
     DrillRequest,
     Tell,
-    mark_of,
 )
 from controller.runtime.backups_restore import restored_facts
-
-_PREFIX: Final = "slipway_drill_"
-_TIME: Final = "%Y%m%dt%H%M%Sz"
-_SCRATCH: Final = re.compile(rf"{_PREFIX}(\d{{8}}t\d{{6}}z)_([0-9a-f]{{8}})")
-_NOTE: Final = "Slipway's drill; it may be removed."
+from controller.runtime.backups_scratch import scratch_database
 
 
 @dataclass(slots=True)
@@ -139,36 +130,12 @@ async def _in_scratch(
     found: _Found,
     tell: Tell,
 ) -> None:
-    _, servers = database_ports(means)
-    now = means.clock.now()
-    mark = mark_of(request.job)[:8]
-    await _remove_forgotten(means, server, mark, now)
-    scratch = server.to(f"{_PREFIX}{now.astimezone(UTC).strftime(_TIME)}_{mark}")
-    await tell(f"{manifest.id}: restoring into {scratch.address.database}")
     try:
-        like = server.address.database
-        await servers.create(scratch, like=like, note=_NOTE)
-        found.restored = await restored_facts(means, manifest, scratch, with_rights=False)
+        async with scratch_database(means, server, request.job) as scratch:
+            await tell(f"{manifest.id}: restoring into {scratch.address.database}")
+            found.restored = await restored_facts(means, manifest, scratch, with_rights=False)
     except PermanentError as error:
         found.problems.append(error.what)
-    finally:
-        # A drill that is cancelled cleans up, too; it then takes a moment longer to end.
-        await asyncio.shield(servers.drop(scratch))
-
-
-async def _remove_forgotten(
-    means: BackupMeans, server: DatabaseLogin, mark: str, now: datetime
-) -> None:
-    """Remove what killed drills left: of this very job, and of any other a day later."""
-    _, servers = database_ports(means)
-    for name, view in (await servers.databases(server)).items():
-        form = _SCRATCH.fullmatch(name)
-        if form is None or view.note not in {"", _NOTE}:
-            continue  # not ours, whatever it is called
-        with suppress(ValueError):
-            begun = datetime.strptime(form[1], _TIME).replace(tzinfo=UTC)
-            if form[2] == mark or now - begun > FORGOTTEN:
-                await servers.drop(server.to(name))
 
 
 async def _read(means: BackupMeans, manifest: Manifest, name: str, found: _Found) -> None:

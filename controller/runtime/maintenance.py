@@ -31,6 +31,7 @@ from controller.runtime.messages import job_message
 from controller.runtime.pitr import PointInTime
 from controller.runtime.pitr_job import request_of
 from controller.runtime.pitr_means import PitrNotYet
+from controller.runtime.rehearsals import CopyRehearsals
 
 log = logging.getLogger("slipway.maintenance")
 
@@ -87,6 +88,7 @@ class Maintainer:
     history: History
     backups: Backups | None = None  # None: no place for backup sets is configured
     pitr: PointInTime | None = None
+    rehearsals: CopyRehearsals | None = None
 
     async def request(self, job: Job) -> Job:
         """Write *job* down and send its message; the same id again is the same job.
@@ -162,7 +164,7 @@ class Maintainer:
             )
         return self.backups
 
-    async def _work(self, desk: _Desk) -> Verdict:
+    async def _work(self, desk: _Desk) -> Verdict:  # noqa: PLR0911 - one for each kind
         match desk.job.kind:
             case JobKind.BACKUP:
                 return await self._back_up(desk)
@@ -174,6 +176,8 @@ class Maintainer:
                 return await self._drill(desk)
             case JobKind.PRUNE:
                 return await self._prune(desk)
+            case JobKind.REHEARSE:
+                return await self._rehearse(desk)
             case JobKind.PITR:
                 return await self._to_a_point(desk)
 
@@ -243,6 +247,15 @@ class Maintainer:
             for r in rollouts
             if r.data is not None and r.data.restore_point is not None
         }
+
+    async def _rehearse(self, desk: _Desk) -> Verdict:
+        if self.rehearsals is None:
+            raise ConfigurationError(
+                "This Slipway was put together without copies of databases.",
+                fix="Set database.dry_run to target.",
+            )
+        result = await self.rehearsals.rehearse(desk.job, desk.tell)
+        return Verdict(result=result, problem=str(result["failure"]))
 
     async def _to_a_point(self, desk: _Desk) -> Verdict:
         if self.pitr is None:

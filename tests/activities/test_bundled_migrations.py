@@ -134,13 +134,15 @@ async def test_the_dry_run_tries_what_is_pending_up_to_what_stopped_half_way() -
     half = Applied(id=THIRD, sha256=None, applied_at=None, statements_done=1, is_whole=False)
     fake = Fake(rows=[whole(FIRST), half])
 
-    rehearsal = await over(fake).rehearse(SPEC, PLANNED, (SECOND, THIRD), by="r1")
+    rehearsal = await over(fake).rehearse(SPEC, PLANNED, (SECOND, THIRD), app="shop", rollout="r1")
 
     assert fake.did == [("tried", [SECOND], "r1")]
     assert [(skipped.migration, skipped.why) for skipped in rehearsal.not_tried] == [
         (THIRD, "One stopped half way, and goes on from there.")
     ]
-    again = await over(Fake(rows=[whole(FIRST)])).rehearse(SPEC, PLANNED, (FIRST,), by="r1")
+    again = await over(Fake(rows=[whole(FIRST)])).rehearse(
+        SPEC, PLANNED, (FIRST,), app="", rollout="r1"
+    )
     assert again == Rehearsal(ran=())
 
 

@@ -26,6 +26,7 @@ from controller.core.words import explain
 from controller.migrations.bundle import Kind
 from controller.ports_data import (
     BundleName,
+    CopyRun,
     DataProgress,
     LockWait,
     NotTried,
@@ -154,8 +155,8 @@ async def test_the_dry_run_is_the_last_question_and_locks_nothing_before_it() ->
     assert without.data.dry_run == ""
     assert [b.database.rehearsals for b in (refused, waiting, nothing, off)] == [[], [], [], []]
     done = carrying(ADD)
-    await passed(done)
-    assert done.database.rehearsals == [planning().key]
+    await passed(done, planning(rollout="r9"))
+    assert done.database.rehearsals == ["r9"]
 
 
 async def test_a_lock_that_is_not_to_be_had_is_asked_for_again() -> None:
@@ -220,6 +221,22 @@ async def test_waits_and_what_cannot_be_tried_are_told() -> None:
         f"dry run: 0001_add waited 1.1 s for {lock}, held by process 7 of reports: {words}",
         "dry run: not tried: 0002_index (create index). It refuses.",
     ]
+
+
+async def test_what_a_copy_took_is_told_beside_what_the_database_took() -> None:
+    statement = Timed(text="create index", seconds=61.5, rows=None)
+    copy = CopyRun(of="20260101-shop-1", statements=4, seconds=70.0, longest=statement)
+    ran = Ran(migration="0001_add", statements=(replace(statement, seconds=0.5),), seconds=0.5)
+    bench = carrying(ADD)
+    bench.migrations = Tried(Rehearsal(ran=(ran,), copy=copy))
+
+    reply = await passed(bench)
+
+    assert reply.data is not None
+    assert reply.data.dry_run == (
+        "dry run: on a copy of 20260101-shop-1: 4 statements in 70.0 s; longest, 61.5 s: create "
+        "index; on the database: 1 statement in 0.5 s; longest, 0.5 s: create index"
+    )
 
 
 async def test_a_dry_run_that_takes_too_long_is_not_begun_again() -> None:

@@ -63,6 +63,7 @@ def test_every_value_of_a_database_arrives(minimal: str) -> None:
         "      contract: allow\n      on_rollback: down\n      backup: platform\n"
         "      server: {subscription: 00000000-0000-0000-0000-00000000000A,"
         " resource_group: rg-data, name: shop-db}\n"
+        "      accept: [SWM206, SWM301@0042_x]\n"
         "      lock_timeout: 1s\n      statement_timeout: 2m\n"
         "    deadlines: {backup: 3m, migrating: 4m}\n"
     )
@@ -82,6 +83,7 @@ def test_every_value_of_a_database_arrives(minimal: str) -> None:
         contract=ContractPolicy.ALLOW,
         on_rollback=OnRollback.DOWN,
         backup=BackupKind.PLATFORM,
+        accept=("SWM206", "SWM301@0042_x"),
         lock_timeout=timedelta(seconds=1),
         statement_timeout=timedelta(minutes=2),
     )

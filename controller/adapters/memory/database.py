@@ -60,7 +60,7 @@ class MemoryDatabase:
     bundles: dict[str, MemoryBundle] = field(default_factory=dict[str, MemoryBundle])  # by digest
     applied: list[str] = field(default_factory=list[str])
     runs: list[str] = field(default_factory=list[str])  # "up 0002", "down 0002", in order
-    rehearsals: list[str] = field(default_factory=list[str])  # who asked for them
+    rehearsals: list[str] = field(default_factory=list[str])  # rollouts that asked
     asked_by: list[str] = field(default_factory=list[str])  # rollouts
     points: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # rollout -> ids
     slices: dict[str, int] = field(default_factory=dict[str, int])  # of a backup, by rollout
@@ -112,7 +112,13 @@ class MemoryMigrations:
         )
 
     async def rehearse(
-        self, database: DatabaseSpec, bundle: BundleName, ids: Sequence[str], *, by: str
+        self,
+        database: DatabaseSpec,
+        bundle: BundleName,
+        ids: Sequence[str],
+        *,
+        app: str,  # noqa: ARG002 - there is one database
+        rollout: str,
     ) -> Rehearsal:
         """See `Migrations`. Each migration is one statement, which takes a tenth of a second."""
         own = self._database
@@ -120,7 +126,7 @@ class MemoryMigrations:
         if fault is not None:
             raise error_of(fault, f"try migrations on {database.connection}")
         found = own.bundle(bundle)
-        own.rehearsals.append(by)
+        own.rehearsals.append(rollout)
         left = [m for m in found.migrations if m.id in ids] if found else []
         broken = next((number for number, m in enumerate(left) if m.breaks), None)
         return Rehearsal(

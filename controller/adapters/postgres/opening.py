@@ -67,9 +67,18 @@ class PostgresDatabases:
     async def open(self, database: DatabaseSpec) -> PostgresDatabase:
         """See `Databases.open`."""
         address, password = await self.connections.find(database.connection)
-        limits = Limits(
-            lock=database.lock_timeout.total_seconds(),
-            statement=database.statement_timeout.total_seconds(),
-            rehearsal=_DRY_RUN_SECONDS,
-        )
-        return PostgresDatabase(address, password, limits)
+        return PostgresDatabase(address, password, _limits(database))
+
+
+def copied(login: DatabaseLogin, database: DatabaseSpec) -> PostgresDatabase:
+    """Return the copy of *database* that *login* leads to: what it may take is the same."""
+    password = Secret(login.password) if login.password else None
+    return PostgresDatabase(login.address, constant(password), _limits(database))
+
+
+def _limits(database: DatabaseSpec) -> Limits:
+    return Limits(
+        lock=database.lock_timeout.total_seconds(),
+        statement=database.statement_timeout.total_seconds(),
+        rehearsal=_DRY_RUN_SECONDS,
+    )
