@@ -81,9 +81,9 @@ def find_tool(name: str, places: Sequence[Path] | None = None) -> ClientTool:
 def _candidates(name: str, places: Sequence[Path] | None) -> list[str]:
     if places is not None:
         return [str(path) for place in places if (path := place / name).is_file()]
-    on_path = shutil.which(name)
+    on_path = [found for each in os.get_exec_path() if (found := shutil.which(name, path=each))]
     debian = sorted(str(path) for path in Path(_PLACES).glob(f"*/bin/{name}"))
-    return [*debian, *([on_path] if on_path else [])]
+    return list(dict.fromkeys([*debian, *on_path]))  # an older one may stand before a newer one
 
 
 def _asked(path: str) -> ClientTool | None:
