@@ -162,6 +162,7 @@ def _data(data: DataStep) -> Json:
         "bundle": data.plan.bundle,
         "head_before": data.plan.head_before,
         "head_after": data.plan.head_after,
+        "dry_run": data.plan.dry_run,
         "restore_point": data.restore_point,
         "begun": data.begun,
         "applied": data.applied,
