@@ -6,9 +6,13 @@ import sys
 from typing import Any
 
 from sandbox.clients import Clients
-from sandbox.village import APP, WEBHOOK_SECRET, Village
+from sandbox.demo_app.images import demo_migrations
+from sandbox.village import APP, WEBHOOK_SECRET, Options, Village
 
-_PUSH_HELP = "push VERSION [error_rate=0.3] [latency_ms=200] [never_ready=true] ..."
+_PUSH_HELP = (
+    "push VERSION [error_rate=0.3] [latency_ms=200] [never_ready=true] "
+    "[migrations=001_orders,002_currency] ..."
+)
 
 
 def _introduction(village: Village) -> str:
@@ -21,6 +25,7 @@ The app        {village.site.url()}/work        (slots: {
 Slipway        {url}/api
 Registry       https://{village.registry.host}
 ARM            {village.app_service.arm_url}
+Database       {village.database.owner_url}
 Logs           {village.log_file}
 
 Try, in another terminal:
@@ -31,10 +36,14 @@ Try, in another terminal:
   curl -H "x-functions-key: $SLIPWAY_KEY" $SLIPWAY_URL/api/apps
   curl -H "x-functions-key: $SLIPWAY_KEY" -d '{{"reason": "customers call"}}' \\
        $SLIPWAY_URL/api/apps/{APP}/rollback
+  .venv/bin/slipway backup create {APP} --reason "before I break it" --wait
+  .venv/bin/slipway backup list {APP}
+  .venv/bin/slipway backup restore {APP}                  # the plan, and what to type
+  .venv/bin/slipway backup drill {APP} --wait
   curl -H "Authorization: {WEBHOOK_SECRET}" -d '{{"action": "ping"}}' $SLIPWAY_URL/api/webhooks/acr
 
 Here: {_PUSH_HELP}
-      kill | restart (the functions process) | quit
+      kill | restart (the functions process) | destroy (the database) | quit
 """
 
 
@@ -51,6 +60,8 @@ async def _push(village: Village, words: list[str]) -> str:
     version, *options = words
     pairs = (option.partition("=") for option in options)
     behaviour: dict[str, Any] = {name: _value(value) for name, _, value in pairs}
+    if "migrations" in behaviour:
+        behaviour["migrations"] = demo_migrations(*str(behaviour["migrations"]).split(","))
     try:
         digest = await village.push(version, **behaviour)
     except TypeError as error:
@@ -68,8 +79,11 @@ async def _obey(village: Village, words: list[str]) -> str:
         case ["restart"]:
             await village.host.restart()
             return f"the functions process runs again, pid {village.host.pid}"
+        case ["destroy"]:
+            await village.database.destroy()
+            return "the database was dropped, as by somebody's accident; users notice"
         case _:
-            return f"{_PUSH_HELP} | kill | restart | quit"
+            return f"{_PUSH_HELP} | kill | restart | destroy | quit"
 
 
 async def _converse(village: Village, stop: asyncio.Event) -> None:
@@ -95,7 +109,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with Village() as village:
+    async with Village(Options(database=True)) as village:
         clients = Clients(village.site.url(), rate=20, clients=4)
         await clients.start()
         print(_introduction(village), flush=True)
