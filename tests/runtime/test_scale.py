@@ -10,7 +10,7 @@ from controller.core.plan import AppId, AppSpec
 from controller.runtime.messages import COMMANDS_QUEUE, SubmitBody, TickBody
 from tests.runtime.kit import REGISTRY, SECOND, SHOP, Habit, House, digest, spec, steps, submit
 
-APPS = 300
+APPS = 200
 EVERY_TENTH = 10  # build is bad
 
 
