@@ -11,7 +11,7 @@ from controller.core.backup_plan import PartKind
 from controller.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from controller.adapters.azure.arm_clients import ArmClients
     from controller.adapters.azure.tables import TablesStore
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         BackupSubjects,
         DatabasePlatform,
         Migrations,
+        PartExporter,
         RestorePoints,
         Sealer,
+        SiteExporter,
         Vault,
     )
     from controller.runtime.backups import Backups
@@ -174,6 +176,7 @@ class DataHouse:
 
         shared = self._shared
         tables, clock = shared.tables(), shared.clock()
+        sites = AppServiceExporter(shared.arm_clients())
         return BackupMeans(
             vault=self._vault,
             subjects=self.subjects,
@@ -184,12 +187,27 @@ class DataHouse:
             registry=shared.registry(),
             store=tables,
             platform=shared.platform(),
-            sites=AppServiceExporter(shared.arm_clients()),
+            sites=sites,
             exporters=(
+                *((PartKind.SECRETS, each) for each in self._secrets_exports(sites)),
                 (PartKind.STATE, StateExport(tables, tables)),
                 (PartKind.EVIDENCE, EvidenceIndex(tables)),
                 (PartKind.PLATFORM, PlatformBackupPart(shared.database_platform(), clock)),
             ),
+        )
+
+    def _secrets_exports(self, sites: SiteExporter) -> Iterator[PartExporter]:
+        """Yield what backs the secrets of an app up, where there is a vault."""
+        if self._settings.key_vault_url is None:
+            return
+        from controller.adapters.azure.vault_secrets import KeyVaultSecretsExport
+
+        yield KeyVaultSecretsExport(
+            self._settings.key_vault_url,
+            self._shared.credential(),
+            sites=sites,
+            verify_challenge_resource=self._settings.key_vault_verify_challenge,
+            options=self._shared.options(),
         )
 
     @cached_property
