@@ -9,6 +9,7 @@ from typing import Protocol
 from controller.core.backup_plan import BackupSpec
 from controller.core.data import DatabaseSpec, ServerName
 from controller.core.jobs import Job
+from controller.core.model import Image
 from controller.core.plan import AppSpec, Target
 from controller.migrations.bundle import (
     Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
@@ -514,6 +515,26 @@ class BackupSubject:
     backup: BackupSpec
     database: DatabaseLogin | None = None  # None: it has none
     scratch: DatabaseLogin | None = None  # server for drills; None: the database's own
+
+
+class ImageKeeper(Protocol):
+    """Copies images between registries."""
+
+    async def copy(self, image: Image, to: str) -> Image:
+        """Copy *image* with all that belongs to it, and return what it is called there.
+
+        All platforms, and what is attached: signatures, bills of materials, migrations. What is
+        there already is not sent again, so that a second call goes on.
+
+        Args:
+            image: by digest.
+            to: ``registry/beginning``; the image's repository comes behind it.
+
+        Raises:
+            TransientError: one of the registries does not answer now.
+            AccessDeniedError, PermanentError: one of them refuses, or an image is damaged.
+        """
+        ...
 
 
 class BackupSubjects(Protocol):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from controller.adapters.azure.tables import TablesStore
     from controller.adapters.bundles.sources import BundleSources
     from controller.adapters.postgres.opening import Connections
+    from controller.adapters.registry_calls import RegistryCalls
     from controller.ports import Bus, Clock, Configuration, Registry, Secrets, TargetPlatform
     from controller.ports_data import (
         BackupSubjects,
@@ -69,21 +70,26 @@ class DataHouse:
         return Connections(secrets=self._shared.secrets(), credential=self._shared.credential())
 
     @cached_property
+    def _registry_calls(self) -> RegistryCalls:
+        from controller.adapters.registry_calls import RegistryCalls
+
+        return RegistryCalls(
+            self._shared.credential(),
+            azure_hosts=self._settings.acr_hosts,
+            logins=self._shared.secrets(),
+            ca_file=self._settings.ca_file,
+        )
+
+    @cached_property
     def _bundles(self) -> BundleSources:
         from controller.adapters.bundles.container import ContainerBundles
         from controller.adapters.bundles.registry import RegistryBundles
         from controller.adapters.bundles.sources import BundleSources
-        from controller.adapters.registry_calls import RegistryCalls
 
         shared = self._shared
-        calls = RegistryCalls(
-            shared.credential(),
-            azure_hosts=self._settings.acr_hosts,
-            logins=shared.secrets(),
-            ca_file=self._settings.ca_file,
-        )
         return BundleSources(
-            RegistryBundles(calls), ContainerBundles(shared.credential(), shared.options)
+            RegistryBundles(self._registry_calls),
+            ContainerBundles(shared.credential(), shared.options),
         )
 
     @cached_property
@@ -169,6 +175,7 @@ class DataHouse:
     def _means(self) -> BackupMeans:
         from controller.adapters.azure.site_export import AppServiceExporter
         from controller.adapters.exports import EvidenceIndex, StateExport
+        from controller.adapters.image_copy import ImageCopier
         from controller.adapters.postgres.dumps import PostgresDumper
         from controller.adapters.postgres.servers import PostgresServer
         from controller.runtime.backups_means import BackupMeans
@@ -185,6 +192,7 @@ class DataHouse:
             dumper=PostgresDumper(),
             server=PostgresServer(),
             registry=shared.registry(),
+            copier=ImageCopier(self._registry_calls),
             store=tables,
             platform=shared.platform(),
             sites=sites,

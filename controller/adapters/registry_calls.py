@@ -5,13 +5,15 @@ anonymous tokens for public images, and want a login for the rest.
 """
 
 import base64
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
@@ -33,6 +35,8 @@ _REFUSED: Final = range(400, 500)
 _BUSY: Final = frozenset({408, 429})
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
+_STREAM: Final = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+_PIECE: Final = 1 << 18  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,16 @@ class Answer:
     def is_ok(self) -> bool:
         """Tell whether it is a success."""
         return self.status // 100 == OK // 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """One blob in one repository."""
+
+    registry: str
+    repository: str
+    digest: str
+    size: int | None = None
 
 
 class RegistryCalls:
@@ -118,6 +132,50 @@ class RegistryCalls:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             said = str(error) or type(error).__name__
             raise BusyError(f"Registry {registry} does not answer: {said}.") from error
+
+    async def pipe(self, source: Blob, target: Blob) -> None:
+        """Copy a blob that *target* lacks, in flat memory; its bytes are compared on the way.
+
+        Raises:
+            BusyError: one of both does not answer, or does not keep what it was sent.
+            AccessDeniedError, PermanentError: one of both refuses, or the source's is damaged.
+        """
+        doing = f"push to {target.repository}"
+        begun = await self.call(
+            "POST", target.registry, target.repository, "blobs/uploads/", data=b""
+        )
+        check(begun, target.registry, doing)
+        where = begun.headers.get("Location", "")
+        granted = self._granted.get((target.registry, target.repository, True))
+        url = absolute(where, target.registry)
+        url = f"{url}{'&' if '?' in url else '?'}digest={target.digest}"
+        # A first look also fetches the pass that the stream is asked for with.
+        path = f"blobs/{source.digest}"
+        seen = await self.call("HEAD", source.registry, source.repository, path)
+        check(seen, source.registry, f"read {source.repository}")
+        headers = self._with_pass(source, writing=False)
+        try:
+            async with self._open().get(
+                _url(source.registry, source.repository, path), headers=headers, timeout=_STREAM
+            ) as found:
+                if found.status != OK:
+                    raise BusyError(f"Registry {source.registry} answered {found.status}.")
+                put = {"Content-Type": "application/octet-stream"}
+                if granted is not None:
+                    put["Authorization"] = granted
+                if source.size is not None:
+                    put["Content-Length"] = str(source.size)
+                body = _hashed(found.content, source)
+                async with self._open().put(url, data=body, headers=put, timeout=_STREAM) as kept:
+                    answer = Answer(status=kept.status, headers=kept.headers, body=b"")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            said = str(error) or type(error).__name__
+            raise BusyError(f"Blob {source.digest} was not copied: {said}.") from error
+        check(answer, target.registry, doing)
+
+    def _with_pass(self, blob: Blob, *, writing: bool) -> dict[str, str]:
+        granted = self._granted.get((blob.registry, blob.repository, writing))
+        return {"Authorization": granted} if granted else {}
 
     async def _pass(self, registry: str, challenge: str) -> str:
         """Answer the registry's challenge with credentials for just what it asks."""
@@ -196,6 +254,38 @@ class RegistryCalls:
                 trust_env=True,
             )
         return self._session
+
+
+async def _hashed(stream: aiohttp.StreamReader, blob: Blob) -> AsyncGenerator[bytes]:
+    """Yield what *stream* holds; raise where it is not the blob that was asked for."""
+    digest = hashlib.sha256()
+    async for piece in stream.iter_chunked(_PIECE):
+        digest.update(piece)
+        yield piece
+    if f"sha256:{digest.hexdigest()}" != blob.digest:
+        raise PermanentError(
+            f"Registry {blob.registry} holds blob {blob.digest} with other bytes.",
+            fix="Push the image again.",
+        )
+
+
+def absolute(where: str, registry: str) -> str:
+    """Return an address that *registry* answered with, on its own host.
+
+    Raises:
+        BusyError: it said none.
+        PermanentError: it leads to another host, which shall not get our pass.
+    """
+    if not where:
+        raise BusyError(f"Registry {registry} did not say where to upload to.")
+    parts, host = urlsplit(where), api_host(registry)
+    if parts.netloc and parts.netloc != host:
+        raise PermanentError(
+            f"Registry {registry} sends us to {parts.netloc}.",
+            fix="Name the registry by the host that it answers under.",
+        )
+    query = f"?{parts.query}" if parts.query else ""
+    return f"https://{host}{parts.path}{query}"
 
 
 def login_name(registry: str) -> str:

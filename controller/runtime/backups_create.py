@@ -89,10 +89,14 @@ class _Making:
 
     async def _application(self, subject: BackupSubject) -> None:
         """Made anew in each try: it is small, and the manifest speaks of it."""
-        found = await application(self.means, subject.app)
+        found = await application(self.means, subject.app, copy_to=subject.backup.copy_to)
         self.release = found.release
         for image in found.missing:
             await self.tell(f"{self.identity}: the registry does not hold {image} any more")
+        if found.copied is not None:
+            await self.tell(f"{self.identity}: the release is at {found.copied}, too")
+        if found.not_copied_because:
+            await self.tell(f"{self.identity}: NOT copied: {found.not_copied_because}")
         await self._put(PartKind.APPLICATION, one_piece(found.document))
 
     async def _configuration(self, subject: BackupSubject) -> None:

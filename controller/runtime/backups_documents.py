@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from controller.core.errors import SlipwayError
 from controller.core.model import Image, Release
 from controller.core.plan import AppSpec
 from controller.ports import SiteView
@@ -27,10 +28,17 @@ class Application:
     release: str | None  # image that serves, by digest
     document: bytes
     missing: tuple[str, ...]  # images that the registry does not hold any more
+    copied: str | None = None  # where the release's copy is
+    not_copied_because: str = ""  # empty: it was, or nobody wants it
 
 
-async def application(means: BackupMeans, app: AppSpec) -> Application:
-    """Return which images serve or stand ready, each looked for in its registry."""
+async def application(
+    means: BackupMeans, app: AppSpec, *, copy_to: str | None = None
+) -> Application:
+    """Return which images serve or stand ready, each looked for in its registry.
+
+    The one that serves is copied to a second registry, where *copy_to* names one.
+    """
     stable: Release | None = None
     if means.store is not None:
         stable = (await means.store.load(app.id)).state.stable
@@ -39,14 +47,41 @@ async def application(means: BackupMeans, app: AppSpec) -> Application:
     release = stable.image.reference if stable else _leading(view)
     wanted = {each for each in (release, *images.values()) if each}
     held = {each: await _is_held(means, each) for each in sorted(wanted)}
+    copied, why_not = await _copied(means, release, copy_to)
     document = {
         "release": release,
+        "copied_to": copied,
+        "not_copied_because": why_not,
         "rollout": stable.rollout if stable else None,
         "slots": images,
         "in_registry": held,  # null: not asked
     }
     missing = tuple(each for each, is_there in held.items() if is_there is False)
-    return Application(release=release, document=written(document), missing=missing)
+    return Application(
+        release=release,
+        document=written(document),
+        missing=missing,
+        copied=copied,
+        not_copied_because=why_not,
+    )
+
+
+async def _copied(
+    means: BackupMeans, release: str | None, copy_to: str | None
+) -> tuple[str | None, str]:
+    """Return where the copy is, or why there is none.
+
+    A set is whole without it: no rollout waits for a second registry. The next set goes on.
+    """
+    image = Image.parse(release) if release else None
+    if copy_to is None or means.copier is None:
+        return None, ""
+    if image is None:
+        return None, "no release serves by digest"
+    try:
+        return (await means.copier.copy(image, copy_to)).reference, ""
+    except SlipwayError as error:
+        return None, error.what
 
 
 def _leading(view: SiteView | None) -> str | None:

@@ -12,6 +12,7 @@ from controller.ports_data import (
     BackupSubjects,
     DatabaseServer,
     Dumper,
+    ImageKeeper,
     PartExporter,
     SiteExporter,
     Vault,
@@ -45,6 +46,7 @@ class BackupMeans:
     dumper: Dumper | None = None
     server: DatabaseServer | None = None
     registry: Registry | None = None
+    copier: ImageKeeper | None = None
     store: StateStore | None = None
     platform: TargetPlatform | None = None
     sites: SiteExporter | None = None

@@ -18,8 +18,8 @@ from controller.core.backup_plan import BackupSpec, PartKind
 from controller.core.data import DatabaseSpec, DataPlan, DataStep
 from controller.core.errors import ConfigurationError, MalformedError, PermanentError
 from controller.core.jobs import Job, JobKind, JobState, timed_id
-from controller.core.model import AppState, Record
-from controller.core.plan import AppId, AppSpec
+from controller.core.model import AppState, Image, Record, Release, RolloutId
+from controller.core.plan import AppId, AppSpec, SlotName
 from controller.entry.http import Request, Response
 from controller.entry.maintenance import MaintenanceApi, Timers, on_job
 from controller.ports_data import BackupSubject, RestorePointOrder
@@ -28,7 +28,7 @@ from controller.runtime.backups_means import BackupMeans
 from controller.runtime.maintenance import Maintainer
 from controller.runtime.maintenance_sweep import MaintenanceSweep
 from controller.runtime.queued_points import QueuedRestorePoints
-from tests.core.build import rollout, spec
+from tests.core.build import image, rollout, spec
 from tests.runtime.kit import Killed, Striker
 
 SHOP = AppId("shop")
@@ -224,6 +224,39 @@ async def test_a_drill_without_a_set_fails_and_pages(caplog: pytest.LogCaptureFi
     assert any(
         r.levelno == logging.CRITICAL and "app shop: drill job" in r.message for r in caplog.records
     )
+
+
+class Copier:
+    """Implements `ImageKeeper`."""
+
+    def __init__(self, error: PermanentError | None = None) -> None:
+        self.error = error
+
+    async def copy(self, image: Image, to: str) -> Image:
+        if self.error is not None:
+            raise self.error
+        registry, _, prefix = to.partition("/")
+        return replace(image, registry=registry, repository=f"{prefix}/{image.repository}")
+
+
+@pytest.mark.parametrize("error", [None, PermanentError("dr.test denies us.", fix="AcrPush.")])
+async def test_the_release_is_copied_to_a_second_registry_and_no_set_waits_for_it(
+    error: PermanentError | None,
+) -> None:
+    house = House(backup=replace(BACKUP, copy_to="dr.test/copies"))
+    house.backups._means = replace(house.backups._means, copier=Copier(error))
+    release = Release(
+        image=image(1), rollout=RolloutId("r1"), slot=SlotName("blue"), at=house.clock.now()
+    )
+    loaded = await house.store.load(SHOP)
+    await house.store.save(loaded, AppState(app=SHOP, releases=(release,), sequence=0), [])
+
+    job = await house.done(house.job())
+
+    assert job.state is JobState.SUCCEEDED
+    said = " ".join(step.text for step in job.steps)
+    told = "NOT copied: dr.test denies us." if error else "the release is at dr.test/copies/"
+    assert told in said
 
 
 async def test_a_damaged_set_is_told_by_its_verification() -> None:

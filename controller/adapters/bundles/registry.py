@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 from controller.adapters.bundles.artifact import (
     ARTIFACT_TYPE,
@@ -30,7 +29,7 @@ from controller.adapters.registry_calls import (
     OK,
     Answer,
     RegistryCalls,
-    api_host,
+    absolute,
     check,
 )
 from controller.core.errors import BusyError, MalformedError, PermanentError
@@ -225,7 +224,7 @@ class RegistryBundles:
             "POST", image.registry, image.repository, "blobs/uploads/", data=b""
         )
         check(begun, image.registry, doing)
-        where = _location(begun, image)
+        where = absolute(begun.headers.get("Location", ""), image.registry)
         ended = await self._calls.call(
             "PUT",
             image.registry,
@@ -286,24 +285,4 @@ def _next(answer: Answer, image: Image) -> str | None:
     target, _, rest = answer.headers.get("Link", "").partition(";")
     if 'rel="next"' not in rest or not target.startswith("<"):
         return None
-    return _absolute(target[1:].rstrip(">"), image)
-
-
-def _location(answer: Answer, image: Image) -> str:
-    where = answer.headers.get("Location", "")
-    if not where:
-        raise BusyError(f"Registry {image.registry} did not say where to upload to.")
-    return _absolute(where, image)
-
-
-def _absolute(where: str, image: Image) -> str:
-    """Return *where* as an address of the image's own registry: others get none of our passes."""
-    parts = urlsplit(where)
-    host = api_host(image.registry)
-    if parts.netloc and parts.netloc != host:
-        raise PermanentError(
-            f"Registry {image.registry} sends us to {parts.netloc}.",
-            fix="Name the registry by the host that it answers under.",
-        )
-    query = f"?{parts.query}" if parts.query else ""
-    return f"https://{host}{parts.path}{query}"
+    return absolute(target[1:].rstrip(">"), image.registry)
