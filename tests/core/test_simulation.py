@@ -681,9 +681,7 @@ def test_any_order_is_safe_and_every_row_is_taken() -> None:
     break_preflight()
     run_state_machine_as_test(
         World,
-        settings=settings(
-            max_examples=90, stateful_step_count=30, derandomize=True, deadline=None
-        ),
+        settings=settings(max_examples=90, stateful_step_count=30, derandomize=True, deadline=None),
     )
 
     missed = [describe(row) for place, row in enumerate(TABLE) if place not in TAKEN]
