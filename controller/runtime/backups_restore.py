@@ -88,7 +88,8 @@ def _wanted(
     if set(request.parts) != {PartKind.DATABASE}:
         raise CommandRefusedError(
             "Only the database is restored by Slipway.",
-            fix="Read the other parts (`slipway backup show`), and restore them by hand.",
+            fix="Read the other parts with `slipway backup fetch`, and put them back by hand: see"
+            " docs/data.md.",
         )
     if manifest.database is None or manifest.part(DATABASE) is None:
         raise CommandRefusedError(
