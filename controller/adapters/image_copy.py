@@ -27,6 +27,7 @@ _MANIFESTS: Final = (
 _AT_ONCE: Final = 3  # blobs
 _MOST_ATTACHED: Final = 200
 _MOST_PAGES: Final = 20
+_NO_REFERRERS: Final = frozenset({400, MISSING, 405, 501})  # registries before OCI 1.1
 
 Json = dict[str, Any]
 
@@ -47,19 +48,19 @@ class ImageCopier:
         repository = f"{prefix}/{image.repository}" if prefix else image.repository
         target = Image(registry=registry, repository=repository, digest=image.digest)
         await self._manifest(image, target, image.digest)
-        for digest in await self._attached(image):
-            row = await self._manifest(image, target, digest)
-            if row is not None:
-                await self._list(target, row)
+        attached = await self._attached(image)
+        for digest in attached:
+            await self._manifest(image, target, digest)
+        await self._list_all(image, target, attached)
         there = await self._head(target, f"manifests/{image.digest}")
         if there.status != OK:
             raise BusyError(f"{target.reference} was copied and is not there.")
         return target
 
-    async def _manifest(self, source: Image, target: Image, digest: str) -> Json | None:
-        """Copy a manifest after all that it names; return what the target does not list itself."""
+    async def _manifest(self, source: Image, target: Image, digest: str) -> None:
+        """Copy a manifest after all that it names."""
         if (await self._head(target, f"manifests/{digest}")).status == OK:
-            return None
+            return
         path = f"manifests/{digest}"
         answer = await self._get(source, path, _MANIFESTS)
         if f"sha256:{hashlib.sha256(answer.body).hexdigest()}" != digest:
@@ -82,13 +83,6 @@ class ImageCopier:
             data=answer.body,
         )
         check(made, target.registry, f"push to {target.repository}")
-        if "subject" not in document or made.headers.get("OCI-Subject") is not None:
-            return None
-        row: Json = {"mediaType": kind, "digest": digest, "size": len(answer.body)}
-        said = {
-            name: document[name] for name in ("artifactType", "annotations") if name in document
-        }
-        return row | said
 
     async def _blobs(self, source: Image, target: Image, rows: Sequence[Json]) -> None:
         """Copy what is missing. A layer that is fetched from elsewhere by contract stays there."""
@@ -119,40 +113,82 @@ class ImageCopier:
 
     async def _attached(self, image: Image) -> list[str]:
         """Return the digests of signatures, bills of materials and bundles of an image."""
+        found = [*(await self._referrers(image) or ()), *await self._by_fallback(image)]
+        once = list(dict.fromkeys(found))
+        if len(once) > _MOST_ATTACHED:
+            raise PermanentError(
+                f"{len(once)} artifacts are attached to {image.digest}.", fix="Remove old ones."
+            )
+        return once
+
+    async def _referrers(self, image: Image) -> list[str] | None:
+        """Return what the registry lists, None where it is one that does not list."""
         found: list[str] = []
         path = f"referrers/{image.digest}"
         for _ in range(_MOST_PAGES):
             answer = await self._raw(image, path, INDEX_TYPE)
-            if answer.status != OK or answer.headers.get("Content-Type", "").startswith("text/"):
-                break
+            kind = answer.headers.get("Content-Type", "")
+            if answer.status in _NO_REFERRERS or kind.startswith("text/"):
+                return None
+            check(answer, image.registry, f"list what is attached to {image.repository}")
             found += _digests(_document(answer.body, path).get("manifests"))
             link, _, rest = answer.headers.get("Link", "").partition(";")
             if 'rel="next"' not in rest:
-                break
+                return found
             path = absolute(link.strip("<>"), image.registry)
-        listed = await self._raw(image, f"manifests/{fallback_tag(image.digest)}", INDEX_TYPE)
-        if listed.status == OK:
-            found += _digests(_document(listed.body, "its fallback tag").get("manifests"))
-        if len(found) > _MOST_ATTACHED:
-            raise PermanentError(
-                f"{len(found)} artifacts are attached to {image.digest}.", fix="Remove old ones."
-            )
-        return list(dict.fromkeys(found))
+        raise PermanentError(
+            f"More is attached to {image.digest} than {_MOST_PAGES} pages list.",
+            fix="Remove old signatures and bundles of that image.",
+        )
 
-    async def _list(self, target: Image, row: Json) -> None:
-        """Name *row* under the fallback tag of a registry that does not list what is attached."""
-        path = f"manifests/{fallback_tag(target.digest)}"
-        there = await self._raw(target, path, INDEX_TYPE)
-        index = added(there.body if there.status == OK else None, row)
+    async def _by_fallback(self, image: Image) -> list[str]:
+        answer = await self._index(image)
+        if answer is None:
+            return []
+        return _digests(_document(answer, "its fallback tag").get("manifests"))
+
+    async def _index(self, image: Image) -> bytes | None:
+        """Return what the fallback tag names, None where there is no such tag."""
+        answer = await self._raw(image, f"manifests/{fallback_tag(image.digest)}", INDEX_TYPE)
+        if answer.status == MISSING:
+            return None
+        check(answer, image.registry, f"list what is attached to {image.repository}")
+        return answer.body
+
+    async def _list_all(self, source: Image, target: Image, attached: Sequence[str]) -> None:
+        """Name what is attached under the fallback tag of a registry that does not list it.
+
+        Looked at anew each time: an earlier try may have copied something and died then.
+        """
+        if not attached or await self._referrers(target) is not None:
+            return
+        index = await self._index(target)
+        known = (
+            set(_digests(_document(index, "its fallback tag").get("manifests"))) if index else ()
+        )
+        for digest in attached:
+            if digest not in known:
+                index = added(index, await self._row(source, digest))
+        if index is None or known == set(attached):
+            return
         made = await self._calls.call(
             "PUT",
             target.registry,
             target.repository,
-            path,
+            f"manifests/{fallback_tag(target.digest)}",
             headers={"Content-Type": INDEX_TYPE},
             data=index,
         )
         check(made, target.registry, f"push to {target.repository}")
+
+    async def _row(self, source: Image, digest: str) -> Json:
+        """Return what an index says of an artifact."""
+        answer = await self._get(source, f"manifests/{digest}", _MANIFESTS)
+        document = _document(answer.body, digest)
+        kind = answer.headers.get("Content-Type", "").partition(";")[0]
+        row: Json = {"mediaType": kind, "digest": digest, "size": len(answer.body)}
+        names = ("artifactType", "annotations")
+        return row | {name: document[name] for name in names if name in document}
 
     async def _head(self, image: Image, path: str) -> Answer:
         answer = await self._calls.call(

@@ -67,8 +67,8 @@ class KeyVaultSecretsExport:
         names = set(named_by(app))
         if self._sites is not None:
             names |= referred_to(await self._sites.export(app.target), self._url)
-        yield written({"vault": self._url, "secrets": len(names)}) + b"\n"
-        for name in sorted(names, key=str.lower):
+        yield written({"vault": self._url}) + b"\n"
+        for name in sorted({name.lower(): name for name in names}.values(), key=str.lower):
             yield written(await self._secret(name)) + b"\n"
 
     async def _secret(self, name: str) -> Mapping[str, str]:
