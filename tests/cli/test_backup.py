@@ -241,17 +241,17 @@ def test_list_says_first_whether_the_promise_holds(controller: Any, slipway: Run
 @pytest.mark.parametrize(
     ("answer", "said", "status"),
     [
-        (sets(), "No backup set was verified yet: nothing is known to restore.", 1),
-        (sets(backup_set(verified=False)), "No backup set was verified yet", 1),
-        (sets(backup_set(), within_rpo=False, rpo_seconds=3600), "3 h ago: NOT within the RPO of 60 min.", 1),
-        (sets(backup_set(), within_rpo=None, rpo_seconds=None), "3 h ago; no RPO is set.", 1),
-        (sets(backup_set()), "within the RPO of 24 h.", 0),
+        (sets, "No backup set was verified yet: nothing is known to restore.", 1),
+        (lambda: sets(backup_set(verified=False)), "No backup set was verified yet", 1),
+        (lambda: sets(backup_set(), within_rpo=False, rpo_seconds=3600), "3 h ago: NOT within the RPO of 60 min.", 1),
+        (lambda: sets(backup_set(), within_rpo=None, rpo_seconds=None), "3 h ago; no RPO is set.", 1),
+        (lambda: sets(backup_set()), "within the RPO of 24 h.", 0),
     ],
 )  # fmt: skip
 def test_check_exits_with_1_unless_the_promise_holds(
-    controller: Any, slipway: Run, answer: dict[str, Any], said: str, status: int
+    controller: Any, slipway: Run, answer: Callable[[], dict[str, Any]], said: str, status: int
 ) -> None:
-    controller.says("GET /api/apps/shop/backups", (200, answer))
+    controller.says("GET /api/apps/shop/backups", (200, answer()))  # its ages begin here
 
     got, out, _ = slipway("backup", "list", "shop", "--check")
 
