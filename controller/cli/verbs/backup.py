@@ -272,7 +272,7 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--parts",
         metavar="PARTS",
-        help="what to restore, parted by commas (default: database)",
+        help="what to restore: database, the default, is the only one; fetch reads the others",
     )
     parser.add_argument(
         "--across-heads",
