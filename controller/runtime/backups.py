@@ -21,10 +21,9 @@ from controller.runtime.backups_means import (
     RestorePlan,
     RestoreReport,
     RestoreRequest,
-    Tell,
-    tell_nobody,
 )
 from controller.runtime.backups_restore import check, plan_restore, restore
+from controller.runtime.backups_tell import Tell, tell_nobody
 
 
 class Backups:

@@ -17,7 +17,8 @@ from controller.recovery.manifest import Manifest, Part
 from controller.recovery.names import SetId, begun_at, set_id
 from controller.runtime.backups_database import database_parts, one_piece
 from controller.runtime.backups_documents import application, configuration
-from controller.runtime.backups_means import BackupMeans, BackupRequest, Tell, mark_of
+from controller.runtime.backups_means import BackupMeans, BackupRequest, mark_of
+from controller.runtime.backups_tell import Tell
 
 _TRIES: Final = 3  # somebody else may be making the same set
 _JSON: Final = "application/json"

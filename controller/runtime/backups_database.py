@@ -20,7 +20,8 @@ from controller.ports_data import (
 from controller.recovery.manifest import Manifest, Part
 from controller.recovery.names import SetId, app_of
 from controller.recovery.reading import parsed, read, written
-from controller.runtime.backups_means import DATABASE, DATABASE_FACTS, BackupMeans, Tell
+from controller.runtime.backups_means import DATABASE, DATABASE_FACTS, BackupMeans
+from controller.runtime.backups_tell import Tell
 
 _TOLD_BYTES: Final = 64 << 20
 

@@ -11,14 +11,10 @@ from controller.recovery.drill import DrillReport, Objectives, report
 from controller.recovery.manifest import Manifest
 from controller.recovery.sets import Condition, Mark, StoredSet
 from controller.runtime.backups_database import as_generator
-from controller.runtime.backups_means import (
-    DATABASE,
-    BackupMeans,
-    DrillRequest,
-    Tell,
-)
+from controller.runtime.backups_means import DATABASE, BackupMeans, DrillRequest
 from controller.runtime.backups_restore import restored_facts
 from controller.runtime.backups_scratch import scratch_database
+from controller.runtime.backups_tell import Tell
 
 
 @dataclass(slots=True)

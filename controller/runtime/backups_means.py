@@ -1,7 +1,6 @@
 """What backups are made with, and what is asked of them."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,15 +18,10 @@ from controller.ports_data import (
 )
 from controller.recovery.names import SetId
 from controller.recovery.retention import Retention
+from controller.runtime.backups_parts import PartPlan, PartRestorer
 
 DATABASE: Final = "database"  # name of the part with the dump
 DATABASE_FACTS: Final = "database-facts"  # of the part with what it has to equal
-
-Tell = Callable[[str], Awaitable[None]]
-
-
-async def tell_nobody(_: str) -> None:
-    """Where nobody watches."""
 
 
 def mark_of(job: str) -> str:
@@ -52,6 +46,7 @@ class BackupMeans:
     sites: SiteExporter | None = None
     # By the name of their part: Slipway's rows, what its evidence is, secrets of a Key Vault.
     exporters: tuple[tuple[PartKind, PartExporter], ...] = field(default=())
+    restorers: tuple[PartRestorer, ...] = ()  # in the order in which parts are restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +91,7 @@ class RestorePlan:
     head_then: str | None
     head_now: str | None
     is_done: bool = False  # this job restored it already
+    parts: tuple[PartPlan, ...] = ()  # those beside the database
     notes: tuple[str, ...] = ()
 
     @property

@@ -24,9 +24,9 @@ from controller.runtime.backups_means import (
     RestorePlan,
     RestoreReport,
     RestoreRequest,
-    Tell,
     mark_of,
 )
+from controller.runtime.backups_tell import Tell
 
 _KEPT: Final = 40  # characters of a database's name that stay in names made of it; 63 are allowed
 

@@ -24,7 +24,7 @@ from controller.ports_data import (
     PlatformServer,
     ServerRestore,
 )
-from controller.runtime.backups_means import Tell, tell_nobody
+from controller.runtime.backups_tell import Tell, tell_nobody
 from controller.runtime.pitr_means import (
     Looked,
     PitrMeans,

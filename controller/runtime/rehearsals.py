@@ -28,8 +28,9 @@ from controller.ports_data import (
 )
 from controller.recovery.manifest import Manifest
 from controller.runtime.backups_database import database_ports
-from controller.runtime.backups_means import DATABASE, BackupMeans, Tell
+from controller.runtime.backups_means import DATABASE, BackupMeans
 from controller.runtime.backups_scratch import scratch_database
+from controller.runtime.backups_tell import Tell
 
 _SHOWN: Final = 200  # characters of a statement
 

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 ENDS = frozenset({"succeeded", "rolled_back", "rejected", "superseded"})
 NEVER = "0 0 0 1 1 *"  # a schedule: only the queues drive what happens
-PATIENCE = 60.0  # seconds; a bound, not a claim
+PATIENCE = 180.0  # seconds; a bound, not a claim: slow machines share it with other tests
 _LOOK = 0.2
 _GLANCE = 0.02
 
