@@ -35,7 +35,7 @@ BAD: Mapping[str, Any] = {"error_rate": 0.6}
 # Short, and without a limit on latency: what a busy machine does to it is no matter of these tests.
 QUICK: Mapping[str, Any] = {
     "strategy": {
-        "steps": [{"weight": 50, "min_observation": "1s", "max_observation": "60s"}],
+        "steps": [{"weight": 50, "min_observation": "1s", "max_observation": "3m"}],
         "bake": "1s",
     },
     "analysis": {
@@ -48,16 +48,16 @@ QUICK: Mapping[str, Any] = {
         },
     },
     "deadlines": {
-        "preflight": "60s",
-        "staging": "60s",
-        "warming": "60s",
-        "shifting": "60s",
-        "promoting": "60s",
+        "preflight": "3m",
+        "staging": "3m",
+        "warming": "3m",
+        "shifting": "3m",
+        "promoting": "3m",
     },
 }
 
 
-def steps(*weights: int, shortest: str = "1s", longest: str = "60s") -> list[Json]:
+def steps(*weights: int, shortest: str = "1s", longest: str = "3m") -> list[Json]:
     """Return the steps of a strategy."""
     return [
         {"weight": weight, "min_observation": shortest, "max_observation": longest}

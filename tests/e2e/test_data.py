@@ -41,7 +41,7 @@ async def village() -> AsyncIterator[Village]:
         sweep_schedule=NEVER,
         slots=("blue",),
         database=True,
-        changes={**QUICK, "deadlines": {**QUICK["deadlines"], "migrating": "60s"}},
+        changes={**QUICK, "deadlines": {**QUICK["deadlines"], "migrating": "3m"}},
     )
     async with Village(options) as village:
         yield village

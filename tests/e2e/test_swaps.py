@@ -31,7 +31,7 @@ async def village() -> AsyncIterator[Village]:
             **QUICK,
             "strategy": {
                 "kind": "swap",
-                "steps": [{"weight": 50, "min_observation": "1s", "max_observation": "60s"}],
+                "steps": [{"weight": 50, "min_observation": "1s", "max_observation": "3m"}],
                 "bake": "1s",
             },
         },
