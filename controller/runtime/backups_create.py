@@ -73,7 +73,7 @@ class _Making:
     async def make(self) -> Manifest:
         subject = await self.means.subjects.subject(self.request.app)
         known = {part.name: part for part in await self.means.vault.parts(self.identity)}
-        wanted = set(subject.backup.parts)
+        wanted = {*subject.backup.parts, *self.request.also}
         if PartKind.DATABASE in wanted and subject.database is not None:
             both, self.facts = await database_parts(
                 self.means, subject.database, self.identity, known, self.tell

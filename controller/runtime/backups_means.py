@@ -58,6 +58,7 @@ class BackupRequest:
     why: str
     by: str
     at: datetime  # when it was asked for; a repeat says the same
+    also: tuple[PartKind, ...] = ()  # parts beside those that the app's sets hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
