@@ -4,7 +4,7 @@ Each port has at most five methods. Adapters translate both ways, errors include
 is a `TransientError`, what cannot is a `PermanentError`; anything else is a bug.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -476,6 +476,45 @@ class History(Protocol):
 
     async def audit(self, app: AppId, *, rollout: str | None, limit: int) -> Sequence[AuditRow]:
         """Return audit rows, oldest first; the last *limit* of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppMemory:
+    """All that is remembered of one app."""
+
+    state: AppState
+    rollouts: tuple[Rollout, ...] = ()  # newest first
+    audit: tuple[AuditRow, ...] = ()  # oldest first
+
+
+class AppMemoryKeeper(Protocol):
+    """Takes what another table remembered of an app."""
+
+    async def adopt(self, memory: AppMemory, record: Record) -> None:
+        """Write *memory* where nothing is stored of the app yet; *record* is its next audit line.
+
+        What an earlier call left half written is written over. The state comes last: an app has
+        its history whole or not at all.
+
+        Raises:
+            ConflictError: something is stored of it. It is left as it is.
+            MalformedError: the audit is not one unbroken chain from its first line.
+            TransientError: it cannot be written now; again goes on.
+        """
+        ...
+
+
+class AppMemoryReader(Protocol):
+    """Understands how an app's memory is kept in backup sets."""
+
+    async def read(self, lines: AsyncIterator[bytes]) -> AppMemory:
+        """Return what *lines* say.
+
+        Raises:
+            MalformedError: they are not what Slipway wrote.
+            NewerFormError: a newer Slipway wrote them.
+        """
         ...
 
 

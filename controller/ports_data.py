@@ -10,7 +10,7 @@ from controller.core.backup_plan import BackupSpec
 from controller.core.data import DatabaseSpec, ServerName
 from controller.core.jobs import Job
 from controller.core.model import Image
-from controller.core.plan import AppSpec, Target
+from controller.core.plan import AppSpec, SlotName, Target
 from controller.migrations.bundle import (
     Applied as Applied,  # noqa: PLC0414 - ports speak of it, the pure part owns it
 )
@@ -25,6 +25,12 @@ from controller.recovery.facts import (
 from controller.recovery.manifest import Encryption, Manifest, Part, PartKind, WrappedKey
 from controller.recovery.names import SetId
 from controller.recovery.sets import Mark, StoredSet
+from controller.recovery.site import (
+    SiteExport as SiteExport,  # noqa: PLC0414 - ports speak of it, the pure part owns it
+)
+from controller.recovery.site import (
+    SlotExport as SlotExport,  # noqa: PLC0414 - same
+)
 
 # --- One database ------------------------------------------------------------------------------
 
@@ -536,6 +542,10 @@ class ImageKeeper(Protocol):
         """
         ...
 
+    async def place(self, image: Image, target: Image) -> None:
+        """Copy *image* as `copy` does, to the very repository of *target*."""
+        ...
+
 
 class BackupSubjects(Protocol):
     """Knows what belongs to an app."""
@@ -550,24 +560,6 @@ class BackupSubjects(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteExport:
-    """The configuration of a site and its slots, as the platform tells it."""
-
-    site: Mapping[str, object]  # what all slots share: sticky names, routing
-    slots: Mapping[str, "SlotExport"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotExport:
-    """One slot's part. Values of settings may be secret; the rest never is."""
-
-    settings: Mapping[str, str] = field(repr=False)
-    connection_strings: Mapping[str, tuple[str, str]] = field(repr=False)  # type, value
-    configuration: Mapping[str, object] = field(default_factory=dict[str, object])
-    identity: Mapping[str, object] = field(default_factory=dict[str, object])
-
-
 class SiteExporter(Protocol):
     """Reads all of a site's configuration."""
 
@@ -577,6 +569,46 @@ class SiteExporter(Protocol):
         Raises:
             SiteMissingError, SlotMissingError, AccessDeniedError, BusyError.
         """
+        ...
+
+
+class SiteImporter(Protocol):
+    """Writes a site's configuration: goals, each the whole of what it names.
+
+    No error shows a value. *request_id* marks a request in the platform's log.
+
+    Raises:
+        SiteMissingError, SlotMissingError, AccessDeniedError, BusyError, PermanentError: as all
+            methods do. What was asked for may have happened all the same.
+    """
+
+    async def put_settings(
+        self, target: Target, slot: SlotName, settings: Mapping[str, str], *, request_id: str
+    ) -> None:
+        """Let the slot have these app settings and no others. It restarts."""
+        ...
+
+    async def put_connection_strings(
+        self,
+        target: Target,
+        slot: SlotName,
+        strings: Mapping[str, tuple[str, str]],
+        *,
+        request_id: str,
+    ) -> None:
+        """Let the slot have these connection strings (type, value) and no others. It restarts."""
+        ...
+
+    async def put_configuration(
+        self, target: Target, slot: SlotName, properties: Mapping[str, object], *, request_id: str
+    ) -> None:
+        """Let the slot's web configuration have these values; whatever else it has stays."""
+        ...
+
+    async def put_sticky(
+        self, target: Target, names: Mapping[str, Sequence[str]], *, request_id: str
+    ) -> None:
+        """Let the site keep these names with their slots in a swap, by what they name."""
         ...
 
 

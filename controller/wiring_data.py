@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from controller.runtime.backups import Backups
     from controller.runtime.backups_means import BackupMeans
+    from controller.runtime.backups_parts import PartRestorer
     from controller.runtime.maintenance import Maintainer
     from controller.runtime.pitr import PointInTime
     from controller.runtime.rehearsals import CopyRehearsals
@@ -196,12 +197,33 @@ class DataHouse:
             store=tables,
             platform=shared.platform(),
             sites=sites,
+            restorers=tuple(self._restorers()),
             exporters=(
                 *((PartKind.SECRETS, each) for each in self._secrets_exports(sites)),
                 (PartKind.STATE, StateExport(tables, tables)),
                 (PartKind.EVIDENCE, EvidenceIndex(tables)),
                 (PartKind.PLATFORM, PlatformBackupPart(shared.database_platform(), clock)),
             ),
+        )
+
+    def _restorers(self) -> Iterator[PartRestorer]:
+        """Yield what restores parts, in the order in which they need each other."""
+        from controller.adapters.exports import StateImport
+        from controller.adapters.image_copy import ImageCopier
+        from controller.runtime.restore_application import ApplicationRestorer
+        from controller.runtime.restore_state import StateRestorer
+
+        shared = self._shared
+        tables = shared.tables()
+        copier = ImageCopier(self._registry_calls)
+        yield ApplicationRestorer(registry=shared.registry(), copier=copier)
+        yield StateRestorer(
+            store=tables,
+            history=tables,
+            keeper=tables,
+            reader=StateImport(),
+            platform=shared.platform(),
+            clock=shared.clock(),
         )
 
     def _secrets_exports(self, sites: SiteExporter) -> Iterator[PartExporter]:

@@ -47,6 +47,11 @@ class ImageCopier:
         registry, _, prefix = to.strip("/").partition("/")
         repository = f"{prefix}/{image.repository}" if prefix else image.repository
         target = Image(registry=registry, repository=repository, digest=image.digest)
+        await self.place(image, target)
+        return target
+
+    async def place(self, image: Image, target: Image) -> None:
+        """See `ImageKeeper.place`."""
         await self._manifest(image, target, image.digest)
         attached = await self._attached(image)
         for digest in attached:
@@ -55,7 +60,6 @@ class ImageCopier:
         there = await self._head(target, f"manifests/{image.digest}")
         if there.status != OK:
             raise BusyError(f"{target.reference} was copied and is not there.")
-        return target
 
     async def _manifest(self, source: Image, target: Image, digest: str) -> None:
         """Copy a manifest after all that it names."""

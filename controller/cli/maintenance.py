@@ -257,27 +257,51 @@ def set_page(found: Json, printer: Printer) -> None:
 
 def plan_page(plan: Json, printer: Printer) -> None:
     """Print what a restore would do."""
-    size = size_text(plan.get("size_now"))
-    then, now = plan.get("head_then") or "none", plan.get("head_now") or "none"
-    overwrites = plan.get("overwrites")
+    when = moment(plan.get("data_at"))
+    since = f"{when}, {age(plan.get('data_at'))} ago"
+    is_lossy = plan.get("overwrites") or any(
+        texts(each, "changes") for each in parts(plan, "parts")
+    )
     printer.fields(
         {
             "Set": plan.get("set_id") or plan.get("set"),
             "App": plan.get("app"),
-            "Into": f"{plan.get('target')}, which is there ({size}) and is exchanged for it"
-            if overwrites
-            else f"{plan.get('target')}, which is made",
-            "Data at": f"{moment(plan.get('data_at'))}, {age(plan.get('data_at'))} ago; what came "
-            "after is lost"
-            if overwrites
-            else moment(plan.get("data_at")),
-            "Holds": f"{plan.get('tables')} tables, {plan.get('rows')} rows, "
-            f"{size_text(plan.get('dump_bytes'))} dumped",
-            "Schema": f"{then}; there is {now} now" if overwrites and then != now else then,
+            **(_database_fields(plan) if plan.get("restores_database") else {}),
+            "Data at": f"{since}; what came after is lost" if is_lossy else when,
             "Done": "this restore was done already" if plan.get("is_done") else "",
             "Notes": "\n".join(texts(plan, "notes")),
         }
     )
+    for each in parts(plan, "parts"):
+        _part_plan(each, printer)
+
+
+def _database_fields(plan: Json) -> dict[str, object]:
+    size = size_text(plan.get("size_now"))
+    then, now = plan.get("head_then") or "none", plan.get("head_now") or "none"
+    overwrites = plan.get("overwrites")
+    return {
+        "Into": f"{plan.get('target')}, which is there ({size}) and is exchanged for it"
+        if overwrites
+        else f"{plan.get('target')}, which is made",
+        "Holds": f"{plan.get('tables')} tables, {plan.get('rows')} rows, "
+        f"{size_text(plan.get('dump_bytes'))} dumped",
+        "Schema": f"{then}; there is {now} now" if overwrites and then != now else then,
+    }
+
+
+def _part_plan(plan: Json, printer: Printer) -> None:
+    printer.heading(str(plan.get("kind")))
+    printer.line(str(plan.get("summary")))
+    changes = texts(plan, "changes")
+    for change in changes:
+        printer.line(f"  will: {change}")
+    if plan.get("refusal"):
+        printer.line(f"  NOT restored: {plan['refusal']}")
+    elif not changes:
+        printer.line("  nothing to do")
+    for note in texts(plan, "notes"):
+        printer.line(f"  note: {note}")
 
 
 def crosses_heads(plan: Json) -> bool:

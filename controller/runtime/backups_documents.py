@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from controller.core.errors import SlipwayError
@@ -19,6 +19,18 @@ _HARMLESS: Final = re.compile(r"|true|false|\d{1,6}", re.IGNORECASE)
 _KNOWN: Final = frozenset(
     {"SLIPWAY_RELEASE", "OTEL_RESOURCE_ATTRIBUTES", "WEBSITES_PORT", "DOCKER_REGISTRY_SERVER_URL"}
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationDocument:
+    """The part as it is stored."""
+
+    release: str | None
+    copied_to: str | None = None
+    not_copied_because: str = ""
+    rollout: str | None = None
+    slots: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    in_registry: Mapping[str, bool | None] = field(default_factory=dict[str, bool | None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +55,19 @@ async def application(
     if means.store is not None:
         stable = (await means.store.load(app.id)).state.stable
     view = await means.platform.read(app.target) if means.platform else None
-    images = {slot.name: slot.image for slot in view.slots.values()} if view else {}
+    images = {str(slot.name): slot.image for slot in view.slots.values()} if view else {}
     release = stable.image.reference if stable else _leading(view)
     wanted = {each for each in (release, *images.values()) if each}
     held = {each: await _is_held(means, each) for each in sorted(wanted)}
     copied, why_not = await _copied(means, release, copy_to)
-    document = {
-        "release": release,
-        "copied_to": copied,
-        "not_copied_because": why_not,
-        "rollout": stable.rollout if stable else None,
-        "slots": images,
-        "in_registry": held,  # null: not asked
-    }
+    document = ApplicationDocument(
+        release=release,
+        copied_to=copied,
+        not_copied_because=why_not,
+        rollout=stable.rollout if stable else None,
+        slots=images,
+        in_registry=held,  # null: not asked
+    )
     missing = tuple(each for each, is_there in held.items() if is_there is False)
     return Application(
         release=release,

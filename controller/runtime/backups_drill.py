@@ -1,10 +1,11 @@
-"""Restores the newest set into a scratch database, compares, measures, and cleans up."""
+"""Restores the newest set into a scratch database and site, compares, measures, cleans up."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.core.backup_plan import PartKind
 from controller.core.errors import PermanentError
 from controller.ports_data import BackupSubject, DatabaseFacts, DatabaseLogin
 from controller.recovery.drill import DrillReport, Objectives, report
@@ -12,9 +13,11 @@ from controller.recovery.manifest import Manifest
 from controller.recovery.sets import Condition, Mark, StoredSet
 from controller.runtime.backups_database import as_generator
 from controller.runtime.backups_means import DATABASE, BackupMeans, DrillRequest
-from controller.runtime.backups_restore import restored_facts
+from controller.runtime.backups_parts import PartWanted
 from controller.runtime.backups_scratch import scratch_database
 from controller.runtime.backups_tell import Tell
+from controller.runtime.rehearse_configuration import rehearse_configuration
+from controller.runtime.restore_database import restored_facts
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class _Found:
     verified_at: datetime | None = None
     restored: DatabaseFacts | None = None
     problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
 
 
 async def drill(means: BackupMeans, request: DrillRequest, tell: Tell) -> DrillReport:
@@ -57,6 +61,7 @@ async def drill(means: BackupMeans, request: DrillRequest, tell: Tell) -> DrillR
         restored=found.restored,
         problems=found.problems,
     )
+    result = replace(result, notes=(*result.notes, *found.notes))
     data_at = _newest_verified(sets, newest, is_whole=result.is_whole)
     if data_at is not None:
         result = replace(result, rpo_seconds=max(0.0, (drilled_at - data_at).total_seconds()))
@@ -103,7 +108,7 @@ async def _try(
     found: _Found,
     tell: Tell,
 ) -> None:
-    """Restore the dump, then read every other part to its end."""
+    """Restore the dump and the configuration, then read every other part to its end."""
     found.restore_started_at = means.clock.now()
     server = subject.scratch or subject.database
     if manifest.part(DATABASE) is not None:
@@ -112,7 +117,9 @@ async def _try(
         else:
             await _in_scratch(means, manifest, server, request, found, tell)
     for part in manifest.parts:
-        if part.name != DATABASE:
+        if part.kind is PartKind.CONFIGURATION:
+            await _apply_configuration(means, subject, manifest, part.name, found, tell)
+        elif part.name != DATABASE:
             await _read(means, manifest, part.name, found)
     if not found.problems:
         found.verified_at = means.clock.now()
@@ -132,6 +139,25 @@ async def _in_scratch(
             found.restored = await restored_facts(means, manifest, scratch, with_rights=False)
     except PermanentError as error:
         found.problems.append(error.what)
+
+
+async def _apply_configuration(
+    means: BackupMeans,
+    subject: BackupSubject,
+    manifest: Manifest,
+    name: str,
+    found: _Found,
+    tell: Tell,
+) -> None:
+    """Restore it to an empty site in memory: that it can be read says little."""
+    wanted = PartWanted(
+        manifest=manifest,
+        subject=subject,
+        open=lambda: as_generator(means.vault.open_part(manifest, name)),
+    )
+    rehearsal = await rehearse_configuration(wanted, tell)
+    found.problems += rehearsal.problems
+    found.notes += rehearsal.notes
 
 
 async def _read(means: BackupMeans, manifest: Manifest, name: str, found: _Found) -> None:

@@ -71,7 +71,9 @@ class RestoreRequest:
     at: datetime
     target: str | None = None  # database on the app's server; None: the app's own
     confirm: str = ""  # has to be the target's name
-    parts: tuple[PartKind, ...] = (PartKind.DATABASE,)
+    # None: the whole set. Of that, what cannot be restored is told and left; a part that is named
+    # and cannot be restored refuses the whole.
+    parts: tuple[PartKind, ...] | None = (PartKind.DATABASE,)
     across_heads: bool = False  # the schema may become another one than the code knows
     without_safety: bool = False  # what is there is not worth a backup, or cannot be read
 
@@ -82,16 +84,18 @@ class RestorePlan:
 
     set_id: SetId
     app: str
-    target: str
+    target: str  # to be confirmed: the database's name; without a database the app's
     data_at: datetime  # what came after is lost
-    dump_bytes: int
-    tables: int
-    rows: int
-    overwrites: bool  # a database of this name is there
-    size_now: int  # of that, in bytes
-    head_then: str | None
-    head_now: str | None
-    is_done: bool = False  # this job restored it already
+    restores_database: bool = False
+    dump_bytes: int = 0
+    tables: int = 0
+    rows: int = 0
+    overwrites: bool = False  # a database of this name is there
+    is_own: bool = False  # and it is the one that the app uses
+    size_now: int = 0  # of that, in bytes
+    head_then: str | None = None
+    head_now: str | None = None
+    is_done: bool = False  # this job restored the database already
     parts: tuple[PartPlan, ...] = ()  # those beside the database
     notes: tuple[str, ...] = ()
 
@@ -113,6 +117,8 @@ class RestoreReport:
     rows: int
     kept_as: str | None = None  # what the database that was there is called now
     safety_set: SetId | None = None  # backup of it
+    parts: tuple[str, ...] = ()  # that were asked for
+    done: tuple[str, ...] = ()  # what was written beside the database, a line each
     notes: tuple[str, ...] = ()
 
 

@@ -1,52 +1,92 @@
-"""Brings a set back: planned, confirmed, beside what is there, compared, then exchanged for it."""
+"""Brings a set back, whole or in part: planned, confirmed, with a way back, compared afterwards.
 
+The database is restored beside what is there and exchanged for it last but for the site's
+configuration: see `controller.runtime.restore_database`. Every other kind of part has its
+`PartRestorer`.
+"""
+
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Final
+from functools import partial
 
 from controller.core.backup_plan import PartKind
-from controller.core.errors import (
-    AccessDeniedError,
-    CommandRefusedError,
-    RestoreFailedError,
-    SlipwayError,
-)
-from controller.ports_data import BackupSubject, DatabaseFacts, DatabaseLogin
-from controller.recovery.drill import differences, notes
+from controller.core.errors import CommandRefusedError
+from controller.ports_data import BackupSubject
 from controller.recovery.manifest import Manifest
 from controller.recovery.names import SetId
 from controller.runtime.backups_create import create
-from controller.runtime.backups_database import database_ports
+from controller.runtime.backups_database import as_generator
 from controller.runtime.backups_means import (
-    DATABASE,
     BackupMeans,
     BackupRequest,
     RestorePlan,
     RestoreReport,
     RestoreRequest,
-    mark_of,
 )
+from controller.runtime.backups_parts import PartPlan, PartRestorer, PartWanted
 from controller.runtime.backups_tell import Tell
-
-_KEPT: Final = 40  # characters of a database's name that stay in names made of it; 63 are allowed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Names:
-    """What a job calls its databases."""
-
-    new: str
-    kept_as: str
-    note: str
+from controller.runtime.restore_database import DatabasePlan, DatabaseRestore
 
 
-def _names(request: RestoreRequest, target: str) -> _Names:
-    mark = mark_of(request.job)[:8]
-    return _Names(
-        new=f"{target[:_KEPT]}_slipway_new_{mark}",
-        kept_as=f"{target[:_KEPT]}_before_{mark}",
-        note=f"Slipway restored {request.set_id} here (job {mark_of(request.job)}).",
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A restore, looked at from all sides."""
+
+    manifest: Manifest
+    subject: BackupSubject
+    kinds: tuple[PartKind, ...]
+    database: DatabaseRestore | None  # None: it is not wanted
+    parts: tuple[tuple[PartRestorer, PartWanted], ...]
+
+
+async def _prepared(means: BackupMeans, request: RestoreRequest) -> _Work:
+    manifest = await means.vault.manifest(request.set_id)
+    subject = await means.subjects.subject(manifest.app)
+    kinds = _held(means, manifest, subject) if request.parts is None else request.parts
+    database = None
+    if PartKind.DATABASE in kinds:
+        database = DatabaseRestore.of(means, manifest, request, subject)
+    elif request.target:
+        raise CommandRefusedError(
+            "A target names a database, and the database is not among the parts.",
+            fix="Leave the target out, or restore the database, too.",
+        )
+    known = {PartKind.DATABASE, *(restorer.kind for restorer in means.restorers)}
+    if odd := sorted(kind.value for kind in set(kinds) - known):
+        raise CommandRefusedError(
+            f"Nothing restores the part {odd[0]!r}.",
+            fix=f"Read it with `slipway backup fetch {manifest.id} {odd[0]}`.",
+        )
+    parts = tuple(
+        (restorer, _of_set(means, manifest, subject, restorer.kind))
+        for restorer in means.restorers
+        if restorer.kind in kinds
     )
+    return _Work(manifest, subject, kinds, database, parts)
+
+
+def _held(means: BackupMeans, manifest: Manifest, subject: BackupSubject) -> tuple[PartKind, ...]:
+    """Return what of a set can be restored at all."""
+    restorable = {restorer.kind for restorer in means.restorers}
+    if subject.database is not None:
+        restorable.add(PartKind.DATABASE)
+    held = {part.kind for part in manifest.parts}
+    return tuple(kind for kind in PartKind if kind in held & restorable)
+
+
+def _of_set(
+    means: BackupMeans, manifest: Manifest, subject: BackupSubject, kind: PartKind
+) -> PartWanted:
+    if manifest.part(kind.value) is None:
+        raise CommandRefusedError(
+            f"Backup set {manifest.id} holds no {kind.value}.", fix="Choose one that does."
+        )
+    opened = partial(_opened, means, manifest, kind)
+    return PartWanted(manifest=manifest, subject=subject, open=opened)
+
+
+def _opened(means: BackupMeans, manifest: Manifest, kind: PartKind) -> AsyncGenerator[bytes]:
+    return as_generator(means.vault.open_part(manifest, kind.value))
 
 
 async def plan_restore(means: BackupMeans, request: RestoreRequest) -> RestorePlan:
@@ -56,88 +96,21 @@ async def plan_restore(means: BackupMeans, request: RestoreRequest) -> RestorePl
         BackupMissingError, BackupDamagedError, BackupKeyError: the set cannot be restored.
         CommandRefusedError: it does not hold what is asked for.
     """
-    manifest = await means.vault.manifest(request.set_id)
-    subject = await means.subjects.subject(manifest.app)
-    facts, login = _wanted(manifest, request, subject)
-    _, server = database_ports(means)
-    there = await server.databases(login)
-    target = login.address.database
-    known = there.get(target)
-    head, said = await _head(means, login) if known else (None, ())
-    part = manifest.part(DATABASE)
-    return RestorePlan(
+    return await _plan(await _prepared(means, request))
+
+
+async def _plan(work: _Work) -> RestorePlan:
+    found = await work.database.plan() if work.database else None
+    parts = tuple([await restorer.plan(wanted) for restorer, wanted in work.parts])
+    manifest = work.manifest
+    plan = RestorePlan(
         set_id=manifest.id,
         app=manifest.app,
-        target=target,
+        target=found.target if found else manifest.app,
         data_at=manifest.data_at,
-        dump_bytes=part.plain_bytes if part else 0,
-        tables=len(facts.tables),
-        rows=sum(table.rows for table in facts.tables),
-        overwrites=known is not None,
-        size_now=known.size_bytes if known else 0,
-        head_then=facts.migration_head,
-        head_now=head,
-        is_done=known is not None and known.note == _names(request, target).note,
-        notes=(*said, f"Everything in it will belong to {login.address.user!r}."),
+        parts=parts,
     )
-
-
-def _wanted(
-    manifest: Manifest, request: RestoreRequest, subject: BackupSubject
-) -> tuple[DatabaseFacts, DatabaseLogin]:
-    if set(request.parts) != {PartKind.DATABASE}:
-        raise CommandRefusedError(
-            "Only the database is restored by Slipway.",
-            fix="Read the other parts with `slipway backup fetch`, and put them back by hand: see"
-            " docs/data.md.",
-        )
-    if manifest.database is None or manifest.part(DATABASE) is None:
-        raise CommandRefusedError(
-            f"Backup set {manifest.id} holds no database.", fix="Choose one that does."
-        )
-    if subject.database is None:
-        raise CommandRefusedError(
-            f"App {manifest.app!r} has no database.", fix="Configure where it is."
-        )
-    login = subject.database
-    return manifest.database, login.to(request.target) if request.target else login
-
-
-async def _head(means: BackupMeans, login: DatabaseLogin) -> tuple[str | None, tuple[str, ...]]:
-    """Return the head of what is there. What cannot be read may be why somebody restores."""
-    _, server = database_ports(means)
-    try:
-        async with server.snapshot(login) as snapshot:
-            return await snapshot.head(), ()
-    except SlipwayError as error:
-        return None, (f"What is there now cannot be read: {error.what}",)
-
-
-async def restore(means: BackupMeans, request: RestoreRequest, tell: Tell) -> RestoreReport:
-    """Do what `plan_restore` says."""
-    plan = await plan_restore(means, request)
-    manifest = await means.vault.manifest(request.set_id)
-    subject = await means.subjects.subject(plan.app)
-    _, login = _wanted(manifest, request, subject)
-    own = subject.database.address.database if subject.database else ""
-    _refuse(plan, request, own=own)
-    names = _names(request, plan.target)
-    if plan.is_done:
-        return await _as_it_was(means, plan, login, names)
-    started = means.clock.now()
-    safety: SetId | None = None
-    if plan.overwrites and not request.without_safety:
-        safety = (await create(means, _safety(plan, request), tell)).id
-    said = await _beside(means, manifest, login, names, tell)
-    await _exchange(means, login, names, tell)
-    ended = means.clock.now()
-    return replace(
-        _report(plan, ended),
-        seconds=max(0.0, (ended - started).total_seconds()),
-        kept_as=names.kept_as if plan.overwrites else None,
-        safety_set=safety,
-        notes=(*plan.notes, *said),
-    )
+    return plan if found is None else with_database(plan, found)
 
 
 async def check(means: BackupMeans, request: RestoreRequest) -> None:
@@ -146,47 +119,97 @@ async def check(means: BackupMeans, request: RestoreRequest) -> None:
     Raises:
         CommandRefusedError, BackupMissingError, BackupDamagedError, BackupKeyError.
     """
-    plan = await plan_restore(means, request)
-    subject = await means.subjects.subject(plan.app)
-    own = subject.database.address.database if subject.database else ""
-    _refuse(plan, request, own=own)
+    _refuse(await plan_restore(means, request), request)
 
 
-def _report(plan: RestorePlan, restored_at: datetime) -> RestoreReport:
+async def restore(means: BackupMeans, request: RestoreRequest, tell: Tell) -> RestoreReport:
+    """Do what `plan_restore` says: first the parts that the app's configuration refers to.
+
+    A second try of the same job plans anew, and so does only what is left to do.
+    """
+    work = await _prepared(means, request)
+    plan = await _plan(work)
+    _refuse(plan, request)
+    started = means.clock.now()
+    safety: SetId | None = None
+    if _overwrites(plan) and not request.without_safety:
+        safety = (await create(means, _safety(plan, request, work.kinds), tell)).id
+    done: list[str] = []
+    before = [pair for pair in work.parts if pair[0].kind is not PartKind.CONFIGURATION]
+    after = [pair for pair in work.parts if pair[0].kind is PartKind.CONFIGURATION]
+    left = {part.kind for part in plan.parts if part.refusal}  # told, where all was wanted
+    for restorer, wanted in before:
+        done += await restorer.restore(wanted, tell) if restorer.kind not in left else ()
+    exchanged = None
+    if work.database is not None:
+        exchanged = await work.database.carry_out(await work.database.plan(), tell)
+    for restorer, wanted in after:
+        done += await restorer.restore(wanted, tell) if restorer.kind not in left else ()
+    ended = means.clock.now()
     return RestoreReport(
         set_id=plan.set_id,
         target=plan.target,
-        restored_at=restored_at,
-        seconds=0.0,
+        restored_at=ended,
+        seconds=max(0.0, (ended - started).total_seconds()),
         tables=plan.tables,
         rows=plan.rows,
-        notes=plan.notes,
+        kept_as=exchanged.kept_as if exchanged else None,
+        safety_set=safety,
+        parts=tuple(kind.value for kind in work.kinds if kind not in left),
+        done=tuple(done),
+        notes=(*plan.notes, *_notes(plan.parts), *(exchanged.notes if exchanged else ())),
     )
 
 
-async def _as_it_was(
-    means: BackupMeans, plan: RestorePlan, login: DatabaseLogin, names: _Names
-) -> RestoreReport:
-    """Return the report of a restore that an earlier try of this job brought to its end."""
-    _, server = database_ports(means)
-    is_kept = names.kept_as in await server.databases(login)
-    report = _report(plan, means.clock.now())
+def with_database(plan: RestorePlan, found: DatabasePlan) -> RestorePlan:
+    """Return *plan* with what becomes of the database."""
     return replace(
-        report,
-        kept_as=names.kept_as if is_kept else None,
-        notes=(*plan.notes, "It was done already; nothing was changed now."),
+        plan,
+        dump_bytes=found.dump_bytes,
+        tables=found.tables,
+        rows=found.rows,
+        restores_database=True,
+        overwrites=found.overwrites,
+        is_own=found.target == found.own,
+        size_now=found.size_now,
+        head_then=found.head_then,
+        head_now=found.head_now,
+        is_done=found.is_done,
+        notes=(*plan.notes, *found.notes),
     )
 
 
-def _refuse(plan: RestorePlan, request: RestoreRequest, *, own: str) -> None:
+def _notes(parts: tuple[PartPlan, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"{part.kind.value}: {note}"
+        for part in parts
+        for note in (*((f"left as it is: {part.refusal}",) if part.refusal else ()), *part.notes)
+    )
+
+
+def _overwrites(plan: RestorePlan) -> bool:
+    """Tell whether something is there that is worth a way back."""
+    return (plan.overwrites and not plan.is_done) or any(
+        part.changes and not part.refusal for part in plan.parts
+    )
+
+
+def _refuse(plan: RestorePlan, request: RestoreRequest) -> None:
+    what = "the database" if plan.restores_database else "the app"
     if request.confirm != plan.target:
         raise CommandRefusedError(
             f"Restoring {plan.set_id} into {plan.target!r} is not confirmed.",
-            fix=f"Look at the plan, then confirm with the database's name: {plan.target}.",
+            fix=f"Look at the plan, then confirm with the name of {what}: {plan.target}.",
         )
-    if plan.is_done:
+    for part in plan.parts:
+        if part.refusal and request.parts is not None:
+            raise CommandRefusedError(
+                f"The {part.kind.value} part is not restored: {part.refusal}",
+                fix="Restore the other parts without it, or do what it says first.",
+            )
+    if plan.is_done or not plan.restores_database:
         return
-    if plan.overwrites and plan.target != own:
+    if plan.overwrites and not plan.is_own:
         raise CommandRefusedError(
             f"There is a database {plan.target!r}, and it is not the app's own.",
             fix="Choose a name that is free, or remove it first.",
@@ -199,64 +222,14 @@ def _refuse(plan: RestorePlan, request: RestoreRequest, *, own: str) -> None:
         )
 
 
-def _safety(plan: RestorePlan, request: RestoreRequest) -> BackupRequest:
+def _safety(
+    plan: RestorePlan, request: RestoreRequest, kinds: tuple[PartKind, ...]
+) -> BackupRequest:
     return BackupRequest(
         app=plan.app,
         job=f"{request.job}/safety",
         why=f"before {plan.set_id} was restored",
         by=request.by,
         at=request.at,
+        also=kinds,
     )
-
-
-async def _beside(
-    means: BackupMeans, manifest: Manifest, login: DatabaseLogin, names: _Names, tell: Tell
-) -> tuple[str, ...]:
-    """Restore into a new database and compare it with what was recorded.
-
-    Raises:
-        RestoreFailedError: it is not the same. The new database is gone again.
-    """
-    _, server = database_ports(means)
-    new = login.to(names.new)
-    await server.drop(new)  # an earlier try's
-    await server.create(new, like=login.address.database, note=names.note)
-    try:
-        await tell(f"{manifest.id}: restoring into {names.new}")
-        restored = await restored_facts(means, manifest, new)
-    except BaseException:
-        await server.drop(new)
-        raise
-    recorded = manifest.database or restored
-    if found := differences(recorded, restored):
-        await server.drop(new)
-        raise RestoreFailedError(
-            f"{manifest.id} did not come back as it was: {' '.join(found)}",
-            fix="Nothing was exchanged. Restore another set: `slipway backup list`.",
-        )
-    await tell(f"{manifest.id}: {len(restored.tables)} tables came back as they were")
-    return notes(recorded, restored)
-
-
-async def restored_facts(
-    means: BackupMeans, manifest: Manifest, login: DatabaseLogin, *, with_rights: bool = True
-) -> DatabaseFacts:
-    """Restore the dump into the empty database of *login* and return what is there then."""
-    dumper, server = database_ports(means)
-    stream = means.vault.open_part(manifest, DATABASE)
-    await dumper.restore(login.address, login.password, stream, with_rights=with_rights)
-    async with server.snapshot(login) as snapshot:
-        return await snapshot.facts()
-
-
-async def _exchange(means: BackupMeans, login: DatabaseLogin, names: _Names, tell: Tell) -> None:
-    _, server = database_ports(means)
-    try:
-        await server.exchange(login, new=names.new, kept_as=names.kept_as)
-    except AccessDeniedError as error:
-        raise AccessDeniedError(
-            f"{names.new!r} is restored and whole, but may not take the name"
-            f" {login.address.database!r}: {error.what}",
-            fix="Let the owner of both databases rename them, or point the app at the new one.",
-        ) from error
-    await tell(f"{login.address.database} is now what was {names.new}")

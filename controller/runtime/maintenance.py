@@ -38,6 +38,7 @@ log = logging.getLogger("slipway.maintenance")
 JOBS_STAY: Final = timedelta(days=90)
 _WRITTEN_EVERY: Final = timedelta(seconds=1)  # steps that come faster wait for the next one
 _PAGED: Final = frozenset({JobKind.BACKUP, JobKind.VERIFY, JobKind.DRILL})
+_WHOLE: Final = "all"
 _LATEST_ROLLOUTS: Final = 20  # whose restore points stay
 
 Result = Mapping[str, object]
@@ -293,17 +294,22 @@ def restore_request(job: Job) -> RestoreRequest:
     )
 
 
-def parts_of(text: str) -> tuple[PartKind, ...]:
-    """Return the parts that *text* names, parted by commas; none means the database.
+def parts_of(text: str) -> tuple[PartKind, ...] | None:
+    """Return the parts that *text* names, parted by commas: the database where it names none.
+
+    ``all`` is None, which means the whole set.
 
     Raises:
         MalformedError: there is no such part.
     """
+    if text.strip() == _WHOLE:
+        return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     known = {kind.value for kind in PartKind}
     if wrong := [name for name in names if name not in known]:
         raise MalformedError(
-            f"There is no part {wrong[0]!r}.", fix=f"Parts are {', '.join(sorted(known))}."
+            f"There is no part {wrong[0]!r}.",
+            fix=f"Parts are {', '.join(sorted(known))}; or {_WHOLE}.",
         )
     return tuple(PartKind(name) for name in names) or (PartKind.DATABASE,)
 

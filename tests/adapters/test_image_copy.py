@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -195,3 +195,16 @@ async def test_no_image_and_no_right_are_told(pair: Pair) -> None:
     with pytest.raises(AccessDeniedError):
         await ImageCopier(stranger).copy(pair.image, pair.to)
     await stranger.close()
+
+
+async def test_a_copy_is_brought_back_to_the_very_place(pair: Pair) -> None:
+    """And all that is attached to it, from the second registry to the first."""
+    copier = ImageCopier(pair.calls)
+    made = await copier.copy(pair.image, pair.to)
+    place = replace(pair.image, repository="shop/anew")
+
+    await copier.place(made, place)
+
+    assert pair.image.digest in manifests(pair.first, "shop/anew")
+    wanted = attached(pair.second, "dr/shop/web", made.digest, lists=pair.lists)
+    assert attached(pair.first, "shop/anew", made.digest, lists=True) == wanted

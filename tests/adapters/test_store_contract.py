@@ -1,6 +1,6 @@
 """What every store keeps, asked of the memory twin and of Azure Tables' adapter on Azurite.
 
-One class stands for four ports: `StateStore`, `History`, `BucketStore`, `JobStore`.
+One class stands for `StateStore`, `History`, `AppMemoryKeeper`, `BucketStore` and `JobStore`.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from controller.adapters.codec import NewerFormError, encode
 from controller.adapters.memory.store import MemoryStore
 from controller.adapters.memory.world import Fault
 from controller.core.audit import GENESIS, first_break
-from controller.core.errors import ConflictError, TransientError
+from controller.core.errors import ConflictError, MalformedError, TransientError
 from controller.core.jobs import Job, JobKind, begun, ordered_id, succeeded, told
 from controller.core.model import AppState, Record, Rollout, RolloutId, State
 from controller.core.plan import AppId
-from controller.ports import Loaded, StoredBucket
+from controller.ports import AppMemory, Loaded, StoredBucket
 from controller.verdict.buckets import Bucket, Counts
 from sandbox.storage import Storage
 from sandbox.tls import Authority, create_authority
@@ -644,3 +644,55 @@ async def test_only_old_jobs_that_ended_are_forgotten(store: Store, app: AppId) 
 
     left = await store.jobs(app, limit=9)
     assert [found.asked_at for found in left] == [T0 + timedelta(hours=n) for n in (5, 2)]
+
+
+# --- AppMemoryKeeper -----------------------------------------------------------------------------
+
+
+async def remembered(store: Store, app: AppId, *, lines: int = 3) -> AppMemory:
+    """Return what *store* knows of *app* after some lines of audit."""
+    loaded = await store.load(app)
+    state = replace(loaded.state, sequence=lines)
+    records = [record(app, number) for number in range(lines)]
+    await store.save(loaded, state, records, ended=[rollout_of(app, state=State.SUCCEEDED)])
+    return AppMemory(
+        state=state,
+        rollouts=tuple(await store.rollouts(app, limit=9)),
+        audit=tuple(await store.audit(app, rollout=None, limit=999)),
+    )
+
+
+async def test_a_memory_of_another_store_is_adopted_whole_and_its_chain_goes_on(
+    store: Store, app: AppId
+) -> None:
+    memory = await remembered(MemoryStore(), app, lines=230)  # more than a transaction takes
+
+    await store.adopt(memory, record(app, 1, kind="restored"))
+
+    audit = await store.audit(app, rollout=None, limit=999)
+    assert [row.sequence for row in audit] == list(range(1, 232))
+    assert tuple(audit[:-1]) == memory.audit
+    links = [(row.previous_hash, encode(row.record, Record), row.hash) for row in audit]
+    assert first_break(links) is None
+    assert tuple(await store.rollouts(app, limit=9)) == memory.rollouts
+    loaded = await store.load(app)
+    assert loaded.state.sequence == 231
+    after = replace(loaded.state, sequence=232)
+    await store.save(loaded, after, [record(app, 2)])  # work goes on
+    if isinstance(store, TablesStore):
+        assert await store.first_audit_break(app) is None
+
+
+async def test_a_memory_is_adopted_only_where_there_is_none(store: Store, app: AppId) -> None:
+    memory = await remembered(store, app)
+    with pytest.raises(ConflictError):
+        await store.adopt(memory, record(app, 1))
+    assert (await store.load(app)).state == memory.state
+
+
+async def test_a_memory_with_a_gap_is_not_adopted(store: Store, app: AppId) -> None:
+    memory = await remembered(MemoryStore(), app)
+    for audit in (memory.audit[:1] + memory.audit[2:], memory.audit[1:]):
+        with pytest.raises(MalformedError):
+            await store.adopt(replace(memory, audit=audit), record(app, 1))
+    assert (await store.load(app)).etag is None

@@ -79,6 +79,7 @@ def plan(**changed: Any) -> dict[str, Any]:
         "app": "shop",
         "target": "shopdb",
         "data_at": "2026-11-23T02:00:01+00:00",
+        "restores_database": True,
         "dump_bytes": 1_000_000,
         "tables": 4,
         "rows": 1200,

@@ -121,6 +121,9 @@ class Subjects:
     backup: BackupSpec = field(default_factory=BackupSpec)
 
     async def subject(self, app: str) -> BackupSubject:
+        return self.of(app)
+
+    def of(self, app: str) -> BackupSubject:
         return BackupSubject(
             app=replace(spec(), id=AppId(app)),
             backup=self.backup,

@@ -456,7 +456,7 @@ async def test_the_own_database_is_exchanged_kept_and_backed_up_first(shop: Data
 
     again = await stand.backups.restore(await own(stand, made))  # delivered twice
     assert (again.kept_as, again.notes[-1]) == (
-        done.kept_as, "It was done already; nothing was changed now."
+        done.kept_as, "The database was restored already; it was not changed now."
     )  # fmt: skip
     assert len(await stand.vault.sets()) == 2
     await run(shop.to("postgres"), f"DROP DATABASE {done.kept_as}")
@@ -545,7 +545,11 @@ async def test_an_app_whose_database_is_gone_gets_it_back(server: DatabaseLogin)
         done = await stand.backups.restore(await own(stand, made))
         assert (done.kept_as, done.safety_set) == (None, None)
         assert await contents(login) == before
-        assert (await stand.backups.restore(await own(stand, made))).notes[-1].startswith("It was")
+        assert (
+            (await stand.backups.restore(await own(stand, made)))
+            .notes[-1]
+            .startswith("The database was restored already")
+        )
 
 
 # --- Pruned ---------------------------------------------------------------------------------------

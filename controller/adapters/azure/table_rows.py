@@ -10,7 +10,7 @@ from azure.data.tables import UpdateMode
 from controller.adapters.codec import SCHEMA_VERSION, decode, encode
 from controller.core.audit import chain
 from controller.core.model import AppState, Record, Rollout
-from controller.ports import StoredBucket
+from controller.ports import AuditRow, StoredBucket
 
 T = TypeVar("T")
 Entity = dict[str, Any]
@@ -81,6 +81,16 @@ def audit_rows(state: AppState, records: Sequence[Record], last: str) -> tuple[l
         rows.append(row | {"rollout": record.rollout or "", "previous_hash": last, "hash": digest})
         last = digest
     return rows, last
+
+
+def stored_audit(app: str, found: AuditRow) -> Entity:
+    """Return the row of an audit line as it was stored elsewhere, its hashes with it."""
+    row = make_row(app, event_key(found.sequence), found.record, Record)
+    return row | {
+        "rollout": found.record.rollout or "",
+        "previous_hash": found.previous_hash,
+        "hash": found.hash,
+    }
 
 
 def guarded(row: Entity, etag: str | None) -> Operation:

@@ -22,6 +22,7 @@ from azure.core.exceptions import (
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
+from controller.adapters.audit_chain import checked_chain
 from controller.adapters.azure.table_rows import (
     TRANSACTION,
     Entity,
@@ -36,6 +37,7 @@ from controller.adapters.azure.table_rows import (
     rollout_row,
     seen_key,
     sequence_of,
+    stored_audit,
     transactions,
     upsert,
 )
@@ -44,7 +46,7 @@ from controller.core.errors import AccessDeniedError, ConflictError, TransientEr
 from controller.core.jobs import Job, app_of
 from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId
-from controller.ports import AuditRow, Loaded, StoredBucket, WorkspaceWatch
+from controller.ports import AppMemory, AuditRow, Loaded, StoredBucket, WorkspaceWatch
 
 _PATIENCE: Final[Mapping[str, Any]] = {
     "retry_total": 3,  # of what is left over the queue takes care
@@ -71,7 +73,7 @@ class _LoadedHead(Loaded):
 
 
 class TablesStore:
-    """Implements `StateStore`, `History`, `BucketStore`, `Housekeeping` and `JobStore`.
+    """Implements `StateStore`, `History`, `BucketStore`, `Housekeeping`, `JobStore` and more.
 
     Args:
         endpoint: table service URL of the storage account.
@@ -204,6 +206,27 @@ class TablesStore:
             last, expected = row["hash"], expected + 1
         is_complete = head is None or head["audit_hash"] == last
         return None if is_complete else expected
+
+    # --- AppMemoryKeeper -----------------------------------------------------------------------
+
+    async def adopt(self, memory: AppMemory, record: Record) -> None:
+        """See `AppMemoryKeeper.adopt`. The head comes last: until then nobody sees the rest."""
+        loaded = await self.load(memory.state.app)
+        if loaded.etag is not None:
+            raise ConflictError(
+                f"Something is stored of app {memory.state.app} already.",
+                fix="Nothing is written over it. Restore into an empty table.",
+            )
+        last = checked_chain(memory.audit)
+        rows = [
+            *(rollout_row(r) for r in memory.rollouts),
+            *(stored_audit(memory.state.app, r) for r in memory.audit),
+        ]
+        for some in transactions(rows):
+            async with self._translated(f"the history of app {memory.state.app}"):
+                await self._client.submit_transaction([upsert(row) for row in some])
+        state = replace(memory.state, sequence=len(memory.audit) + 1)
+        await self.save(_LoadedHead(state=state, etag=None, audit_hash=last), state, [record])
 
     # --- BucketStore ------------------------------------------------------------------------------
 

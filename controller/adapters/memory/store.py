@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.adapters.audit_chain import checked_chain
 from controller.adapters.clock import SystemClock
 from controller.adapters.codec import encode
 from controller.adapters.memory.world import Fault, Weather
@@ -13,7 +14,7 @@ from controller.core.errors import ConflictError, TransientError
 from controller.core.jobs import Job
 from controller.core.model import AppState, Record, Rollout, RolloutId
 from controller.core.plan import AppId
-from controller.ports import AuditRow, Clock, Loaded, StoredBucket, WorkspaceWatch
+from controller.ports import AppMemory, AuditRow, Clock, Loaded, StoredBucket, WorkspaceWatch
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class _Partition:
 
 
 class MemoryStore:
-    """Implements `StateStore`, `History`, `BucketStore`, `Housekeeping` and `JobStore`.
+    """Implements `StateStore`, `History`, `BucketStore`, `Housekeeping`, `JobStore` and more.
 
     Faults: operations ``load``, ``save``, ``put``, ``buckets``, ``load_watch``, ``save_watch``,
     ``prune``, ``keep_job``, ``job``. A lost response means that it was written and the caller is
@@ -119,6 +120,22 @@ class MemoryStore:
         rows = self._of(app).audit
         wanted = [r for r in rows if rollout is None or r.record.rollout == rollout]
         return wanted[-limit:] if limit > 0 else []
+
+    # --- AppMemoryKeeper -----------------------------------------------------------------------
+
+    async def adopt(self, memory: AppMemory, record: Record) -> None:
+        """See `AppMemoryKeeper.adopt`."""
+        partition = self._of(memory.state.app)
+        if partition.etag is not None:
+            raise ConflictError(
+                f"Something is stored of app {memory.state.app} already.",
+                fix="Nothing is written over it. Restore into an empty table.",
+            )
+        checked_chain(memory.audit)
+        partition.audit = list(memory.audit)
+        partition.rollouts.update((r.id, r) for r in memory.rollouts)
+        state = replace(memory.state, sequence=len(memory.audit) + 1)
+        await self.save(Loaded(state=state, etag=None), state, [record])
 
     # --- BucketStore ------------------------------------------------------------------------------
 

@@ -262,7 +262,8 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--confirm",
         metavar="NAME",
-        help="do it: the name of the database that is overwritten or made",
+        help="do it: the name of the database that is overwritten or made; without the database "
+        "among the parts, the app's",
     )
     parser.add_argument(
         "--target",
@@ -272,7 +273,8 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--parts",
         metavar="PARTS",
-        help="what to restore: database, the default, is the only one; fetch reads the others",
+        help="what to restore, parted by commas: database (the default), configuration, secrets, "
+        "application, state; or all",
     )
     parser.add_argument(
         "--across-heads",
