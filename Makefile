@@ -29,6 +29,7 @@ dev: setup  ## Sandbox and functions stay up; prints the addresses and what to t
 	@$(PY) -m sandbox.dev
 
 test: setup  ## The whole test suite.
+	@$(PY) tools/compile.py  # once: else each of the four does it
 	@$(PY) -m pytest -n 4 --dist worksteal
 
 check: static test  ## Everything a change must pass.
