@@ -26,6 +26,7 @@ from controller.config.gate import (
 )
 from controller.config.located import Located
 from controller.config.problems import Problem
+from controller.config.sections import DeadlinesSection
 from controller.config.strategy import FreezeSection, StepSection
 from controller.core import data, plan
 from controller.core.freezes import never_ends
@@ -252,6 +253,20 @@ _SIGNALS: Final = frozenset(
 )
 
 
+def time_for_a_copy(app: Located) -> Iterator[Problem]:
+    """Restoring a copy takes as long as the database is large: nobody else can know the time."""
+    if _says(app, "database", "dry_run") != "copy" or app.get("deadlines", "preflight"):
+        return
+    default = format_duration(_default(DeadlinesSection, "preflight"))
+    yield at_value(
+        app,
+        ("database", "dry_run"),
+        "copy restores a backup set within preflight, and deadlines.preflight is not given"
+        f" (default {default})",
+        "Give deadlines.preflight the time of a restore: `slipway backup drill` measures it.",
+    )
+
+
 def distinct_metrics(app: Located) -> Iterator[Problem]:
     """Metrics are told apart by their names, and leave the other signals half of alpha."""
     metrics = app.get(*_METRICS)
@@ -326,6 +341,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     findable_bundles,
     locks_given_up_in_time,
     platform_backups_of_a_server,
+    time_for_a_copy,
     distinct_metrics,
     askable_metrics,
     acceptance_beyond_tolerance,
@@ -357,7 +373,7 @@ def _duration_in(section: Located, key: str, default: timedelta) -> timedelta | 
 
 
 def _default(
-    section: type[StepSection | AnalysisSection | DatabaseSection], name: str
+    section: type[StepSection | AnalysisSection | DatabaseSection | DeadlinesSection], name: str
 ) -> timedelta:
     value = section.model_fields[name].default
     return value if isinstance(value, timedelta) else timedelta()

@@ -1,5 +1,6 @@
 """Bundles are found where they were put: at the image in its registry, or in a container."""
 
+import asyncio
 import gzip
 import io
 import json
@@ -35,6 +36,7 @@ from controller.migrations.manifest import manifest_of
 from controller.ports_data import BundleName
 from sandbox import tokens
 from sandbox.registry import ImageSpec, Registry, RegistryClient
+from sandbox.registry.faults import RegistryFaults
 from sandbox.storage import Storage
 from sandbox.tls import Authority, create_authority
 from sandbox.web import WebServer
@@ -199,6 +201,36 @@ async def test_a_tag_from_before_the_registry_learnt_to_list_is_found(stand: Sta
     stand.registry.lists_referrers = True
 
     assert await stand.found() == ["001_orders"]
+
+
+class WritesOver(RegistryFaults):
+    """Somebody who attaches at the same time: their list comes after ours, without our row."""
+
+    def __init__(self, tags: dict[str, str], tag: str) -> None:
+        super().__init__()
+        self.is_done = False
+        self._tags, self._tag, self._theirs = tags, tag, tags[tag]
+
+    async def strike(self, kind: str) -> web.Response | None:
+        del kind
+        if not self.is_done and self._tags[self._tag] != self._theirs:
+            self._tags[self._tag], self.is_done = self._theirs, True
+        return None
+
+
+async def test_a_bundle_that_somebody_wrote_out_of_the_list_is_put_back(stand: Stand) -> None:
+    if stand.registry.lists_referrers:
+        return  # the registry keeps the list itself
+    theirs = await push_to_registry(stand.calls, stand.image, TWO, at=AT)
+    shelf = stand.registry._store.existing("shop/web")
+    faults = WritesOver(shelf.tags, fallback_tag(stand.digest))
+    stand.registry.faults = faults
+
+    ours = await push_to_registry(stand.calls, stand.image, ONE, at=AT + timedelta(minutes=1))
+
+    index = shelf.manifests[shelf.tags[fallback_tag(stand.digest)]].document()
+    assert faults.is_done
+    assert {row["digest"] for row in index["manifests"]} == {ours, theirs}
 
 
 # --- Registries with ways of their own ------------------------------------------------------------

@@ -79,6 +79,7 @@ SECTIONS = [
     ("url-of-image", "database: {connection: db, bundles: {url: 'https://a.blob.core.windows.net/c'}}", "database.bundles.url", "attached to the image", "source to blob"),
     ("prefix-of-image", "database: {connection: db, bundles: {source: image, prefix: shop/}}", "database.bundles.prefix", "attached to the image", "Remove it"),
     ("container-with-token", "database: {connection: db, bundles: {source: blob, url: 'https://a.blob.core.windows.net/c?sv=1&sig=x'}}", "database.bundles.url", "a blob container", "'https://a.blob.core.windows.net/c'"),
+    ("copy-without-time", "database: {connection: db, dry_run: copy}", "database.dry_run", "deadlines.preflight is not given", "slipway backup drill"),
     ("platform-of-nothing", "database: {connection: db, backup: platform}", "database.backup", "needs to know the server", "database.server"),
     ("host-for-server", "database: {connection: db, server: {subscription: 00000000-0000-0000-0000-000000000001, resource_group: rg, name: shop-db.postgres.database.azure.com}}", "database.server.name", "not its host name", "'shop-db'"),
     ("patient-lock", "database: {connection: db, lock_timeout: 1m, statement_timeout: 30s}", "database.lock_timeout", "not shorter than statement_timeout", ""),

@@ -40,6 +40,7 @@ _MOST_PAGES: Final = 20
 _MOST_BUNDLES: Final = 100  # of one image
 _REMEMBERED: Final = 8  # bundles: each call of a migration asks again
 _AT_ONCE: Final = 8
+_TRIES: Final = 5  # of a list that others write, too
 _ACCEPTED: Final = frozenset({400, MISSING, 405, 501})  # registries that know no referrers
 _MANIFESTS: Final = (
     f"{INDEX_TYPE}, {MANIFEST_TYPE}, application/vnd.docker.distribution.manifest.list.v2+json, "
@@ -248,18 +249,30 @@ class RegistryBundles:
         return answer
 
     async def _list(self, image: Image, row: dict[str, Any]) -> None:
-        tag = fallback_tag(image.digest)
-        there = await self._calls.call(
+        """Add *row* to the tag that lists what is attached, and see that it stays there.
+
+        Registries know no condition on a write: who attaches in the same moment may write over
+        our row. Then it is added again.
+        """
+        for _ in range(_TRIES):
+            known = await self._index(image)
+            await self._put(image, fallback_tag(image.digest), INDEX_TYPE, added(known, row))
+            if str(row["digest"]).encode() in (await self._index(image) or b""):
+                return
+        raise BusyError(f"Others attach to {image.reference} at the same time.")
+
+    async def _index(self, image: Image) -> bytes | None:
+        answer = await self._calls.call(
             "GET",
             image.registry,
             image.repository,
-            f"manifests/{tag}",
+            f"manifests/{fallback_tag(image.digest)}",
             headers={"Accept": INDEX_TYPE},
         )
-        if there.status != MISSING:
-            check(there, image.registry, f"read {image.repository}")
-        index = added(there.body if there.status != MISSING else None, row)
-        await self._put(image, tag, INDEX_TYPE, index)
+        if answer.status == MISSING:
+            return None
+        check(answer, image.registry, f"read {image.repository}")
+        return answer.body
 
 
 def _json(answer: Answer, what: str) -> dict[str, Any]:
