@@ -63,6 +63,7 @@ _ROUTES = (
     _route("POST", "/config/appsettings/list", arm_config.list_application_settings),
     _route("PUT", "/config/appsettings", arm_config.update_application_settings),
     _route("POST", "/config/connectionstrings/list", arm_config.list_connection_strings),
+    _route("PUT", "/config/connectionstrings", arm_config.update_connection_strings),
     _route(
         "GET", "/config/slotConfigNames", arm_config.list_slot_configuration_names, site_only=True
     ),

@@ -2,12 +2,28 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sandbox.app_service import errors
 from sandbox.app_service.errors import Json
 from sandbox.app_service.exchange import Call, Reply
 from sandbox.app_service.platform import default_config, merged
+
+_CONNECTION_TYPES = frozenset(
+    {
+        "MySql",
+        "SQLServer",
+        "SQLAzure",
+        "Custom",
+        "NotificationHub",
+        "ServiceBus",
+        "EventHub",
+        "ApiHub",
+        "DocDb",
+        "RedisCache",
+        "PostgreSQL",
+    }
+)
 
 
 def _resource(call: Call, kind: str, name: str, properties: Mapping[str, Any]) -> Json:
@@ -78,6 +94,24 @@ async def list_connection_strings(call: Call) -> Reply:
     """POST .../config/connectionstrings/list."""
     strings = call.slot.connection_strings
     return Reply(body=_resource(call, "config", "connectionstrings", strings))
+
+
+async def update_connection_strings(call: Call) -> Reply:
+    """PUT .../config/connectionstrings: replaces the whole set and restarts the slot."""
+    call.require_changeable()
+    slot, strings = call.slot, {name: _typed(name, each) for name, each in call.properties.items()}
+    return Reply(
+        body=_resource(call, "config", "connectionstrings", strings),
+        effect=lambda: slot.apply_connection_strings(strings),
+    )
+
+
+def _typed(name: str, given: Any) -> Json:
+    """Return one connection string; without a type of the platform's list it is none."""
+    pair = cast("Json", given) if isinstance(given, dict) else {}
+    if pair.get("type") not in _CONNECTION_TYPES:
+        raise errors.bad_request(f"The connection string {name!r} has an invalid type.")
+    return {"value": pair.get("value") or "", "type": pair["type"]}
 
 
 async def list_slot_configuration_names(call: Call) -> Reply:

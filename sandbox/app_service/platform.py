@@ -148,6 +148,11 @@ class Slot:
         self.app_settings = dict(settings)
         self.restart()
 
+    def apply_connection_strings(self, strings: Mapping[str, Json]) -> None:
+        """Take *strings* as the whole set; the slot restarts."""
+        self.connection_strings = dict(strings)
+        self.restart()
+
     def restart(self) -> None:
         """Start a container from what is configured now; the running one serves until then."""
         if self.enabled:

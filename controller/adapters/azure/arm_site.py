@@ -1,6 +1,6 @@
 """The Resource Manager calls of one slot, production or named. Each is one request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Any, Final
@@ -8,10 +8,14 @@ from uuid import NAMESPACE_URL, uuid5
 
 from azure.mgmt.web.aio.operations import WebAppsOperations
 from azure.mgmt.web.models import (
+    ConnectionStringDictionary,
+    ConnStringValueTypePair,
     Site,
     SiteConfig,
     SiteConfigResource,
     SiteContainer,
+    SlotConfigNames,
+    SlotConfigNamesResource,
     StringDictionary,
 )
 
@@ -173,6 +177,36 @@ class ArmSlot:
             name: (str(getattr(each.type, "value", each.type)), each.value or "")
             for name, each in (found.properties or {}).items()
         }
+
+    async def replace_connection_strings(
+        self, strings: Mapping[str, tuple[str, str]], request_id: str
+    ) -> None:
+        """PUT config/connectionstrings: the whole set, type and value by name."""
+        pairs = {
+            name: ConnStringValueTypePair(type=kind, value=value)
+            for name, (kind, value) in strings.items()
+        }
+        body, marked = ConnectionStringDictionary(properties=pairs), marked_by(request_id)
+        with self._errors("writing the connection strings of"):
+            if self._name is None:
+                await self._operations.update_connection_strings(*self._site, body, **marked)
+            else:
+                await self._operations.update_connection_strings_slot(
+                    *self._site, self._name, body, **marked
+                )
+
+    async def replace_slot_configuration_names(
+        self, names: Mapping[str, Sequence[str]], request_id: str
+    ) -> None:
+        """PUT slotConfigNames, by what they are as `slot_configuration_names` has them."""
+        properties = SlotConfigNames(
+            app_setting_names=list(names["app_settings"]),
+            connection_string_names=list(names["connection_strings"]),
+            azure_storage_config_names=list(names["storage"]),
+        )
+        body, marked = SlotConfigNamesResource(properties=properties), marked_by(request_id)
+        with self._errors("writing the slot settings of"):
+            await self._operations.update_slot_configuration_names(*self._site, body, **marked)
 
     def _errors(self, doing: str) -> AbstractContextManager[None]:
         return arm_errors(self._target, self._slot, f"{doing} {self._target.site}/{self._slot}")
