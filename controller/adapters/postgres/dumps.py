@@ -18,7 +18,7 @@ from controller.core.errors import BackupDamagedError
 from controller.ports_data import DatabaseAddress
 
 _MAGIC: Final = b"PGDMP"
-_LEVEL: Final = "6"  # what pg_dump itself takes: smaller costs much time, larger much room
+_LEVEL: Final = "3"  # half the time of 6, which pg_dump takes itself, for a tenth more room
 
 
 class PostgresDumper:
