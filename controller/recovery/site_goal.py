@@ -25,6 +25,7 @@ from controller.recovery.site import (
 RELEASE_OWNED: Final = frozenset(
     {"SLIPWAY_RELEASE", "OTEL_RESOURCE_ATTRIBUTES", "DOCKER_CUSTOM_IMAGE_NAME"}
 )
+_PULLING: Final = "DOCKER_REGISTRY_SERVER_"  # how names of a registry's login begin
 # What of a web configuration is written, and of which type each has to be. All of it is what
 # somebody chose for the app; what ties it to its network, its identity or its build is not here.
 WRITABLE: Final[Mapping[str, type]] = {
@@ -103,6 +104,7 @@ def slot_goal(slot: str, document: SiteDocument, wanted: SlotExport, now: SlotEx
         ),
         notes=(
             *_notes_of_owned(slot, wanted.settings, now.settings),
+            *_notes_of_pulling(slot, settings, now.settings),
             *_notes_of_unknown(slot, SETTING, document, now.settings),
             *_notes_of_unknown(slot, CONNECTION_STRING, document, now.connection_strings),
             *_notes_of_configuration(slot, wanted.configuration, now.configuration),
@@ -155,6 +157,20 @@ def _notes_of_owned(slot: str, wanted: Mapping[str, str], now: Mapping[str, str]
     differing = [name for name in sorted(RELEASE_OWNED) if wanted.get(name) != now.get(name)]
     if differing:
         yield f"{slot}: {', '.join(differing)} stay as they are: they are the release's"
+
+
+def _notes_of_pulling(slot: str, goal: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str]:
+    """The restart that follows pulls the image of now with what was right then."""
+    differing = [
+        name
+        for name in sorted(goal.keys() | now.keys())
+        if name.upper().startswith(_PULLING) and goal.get(name) != now.get(name)
+    ]
+    if differing:
+        yield (
+            f"{slot}: {', '.join(differing)} changes: the slot pulls its image by it, and does not"
+            " start where that is out of date"
+        )
 
 
 def _notes_of_unknown(

@@ -104,6 +104,16 @@ def test_names_that_were_left_out_stay_as_they_are_and_are_told() -> None:
     ]
 
 
+def test_what_pulls_the_image_is_pointed_at_before_it_is_written() -> None:
+    """A password of then may not open the registry of now: the next start would fail."""
+    blue = slot()
+    blue["settings"]["DOCKER_REGISTRY_SERVER_PASSWORD"] = "s3cret-word"
+    found = goal(export(), read(slots={"blue": blue}))
+    assert found.changes == ("blue: setting DOCKER_REGISTRY_SERVER_PASSWORD is added",)
+    (note,) = found.notes
+    assert note.startswith("blue: DOCKER_REGISTRY_SERVER_PASSWORD changes: the slot pulls its")
+
+
 def test_the_type_of_a_connection_string_counts_too() -> None:
     found = goal(export(connection_strings={"Db": ("Custom", "Host=db;Password=hunter2")}))
     assert found.changes == ("blue: connection string Db is changed",)
@@ -174,7 +184,10 @@ def test_an_identity_is_never_written_only_missed() -> None:
         "blue had a system-assigned identity; it has none now",
         "blue had the identity 'puller'; it lacks it now",
     ]
-    other = then | {"principalId": "p-now", "userAssignedIdentities": {uami.upper(): {}}}
+    other: dict[str, Any] = then | {
+        "principalId": "p-now",
+        "userAssignedIdentities": {uami.upper(): {}},
+    }
     (note,) = goal(export(identity=other), found).notes
     assert "another system-assigned identity" in note
     assert goal(export(identity=then), found).notes == ()

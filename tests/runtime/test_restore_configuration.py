@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from controller.adapters.azure.site_export import AppServiceExporter
 from controller.adapters.azure.site_import import AppServiceImporter
 from controller.adapters.memory.site import MemorySite
 from controller.adapters.memory.store import MemoryStore
+from controller.adapters.memory.vault import MemoryVault
 from controller.core.backup_plan import BackupSpec
 from controller.core.errors import (
     BackupDamagedError,
@@ -22,13 +24,15 @@ from controller.core.errors import (
     TransientError,
 )
 from controller.core.model import State
-from controller.core.plan import AppId, AppSpec, Percent, Routing, Target
+from controller.core.plan import AppId, AppSpec, Percent, Routing, SlotName, Target
 from controller.ports import Hosts, Loaded
 from controller.ports_data import BackupSubject, SlotExport
 from controller.recovery.manifest import Manifest
 from controller.recovery.names import SetId
 from controller.recovery.site import read_site
+from controller.runtime.backups import Backups
 from controller.runtime.backups_documents import configuration
+from controller.runtime.backups_means import DrillRequest
 from controller.runtime.backups_parts import PartWanted
 from controller.runtime.rehearse_configuration import rehearse_configuration
 from controller.runtime.restore_configuration import MOST_BYTES, ConfigurationRestorer
@@ -36,6 +40,7 @@ from tests.adapters.stands import TARGET as STAND_TARGET
 from tests.adapters.stands import image, sandbox_stand
 from tests.core.build import APP, BLUE, GREEN, T0, TARGET, rollout, spec
 from tests.recovery.site_kit import SECRETS, document, slot, stored
+from tests.runtime.backups_kit import AT, Subjects, means, request
 
 OLD = {"GREETING": "now-value", "OLD": "old-value", "SLIPWAY_RELEASE": "sha256:now"}
 NAMES = ("production", "blue", "green")
@@ -413,3 +418,37 @@ async def test_a_part_that_cannot_be_read_now_is_no_verdict_and_a_broken_one_is(
         await broken(BusyError("The vault is busy."))
     found = await broken(PermanentError("The part was changed.", fix=""))
     assert found.problems == ("configuration: The part was changed.",)
+
+
+@dataclass(slots=True)
+class WithSlots(Subjects):
+    """One app whose slots come and go."""
+
+    slots: tuple[SlotName, ...] = (BLUE, GREEN)
+
+    def of(self, app: str) -> BackupSubject:
+        whole = Subjects.of(self, app)
+        target = replace(whole.app.target, slots=self.slots)
+        return replace(whole, app=replace(whole.app, target=target))
+
+
+async def test_the_drill_of_a_set_says_that_its_configuration_was_applied() -> None:
+    stand, vault = Stand(), MemoryVault()
+    subjects = WithSlots(None)
+    backups = Backups(replace(means(vault, subjects), sites=stand.site))
+    await backups.create(request())
+    drill = DrillRequest(app=APP, job="drill-1", by="timer")
+    found = await backups.drill(drill, stand.tell)
+
+    assert (found.is_whole, found.problems) == (True, ())
+    assert [each for each in stand.told if "restored to an empty site in memory" in each]
+    assert "configuration: blue: setting OLD is not in the set" in str(found.notes)
+    assert stand.site.writes == []  # the real one is not touched
+
+    backups = Backups(replace(means(vault, subjects), sites=Site("blue")))
+    subjects.slots = (BLUE,)
+    await backups.create(request("job-2", at=AT + timedelta(hours=1)))
+    subjects.slots = (BLUE, GREEN)
+    found = await backups.drill(drill, stand.tell)
+    assert not found.is_whole
+    assert "The configuration of slot green is not in the set." in str(found.problems)
