@@ -1,6 +1,7 @@
 """Brings a site's configuration back: what differs, slot by slot, who serves users last."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
@@ -25,7 +26,6 @@ from controller.runtime.backups_tell import Tell
 from controller.runtime.restore_reading import document as part_bytes
 
 MOST_BYTES: Final = 16 << 20  # of a document; a site's settings are some kilobytes
-_AGAIN: Final = "Look at the plan and restore again: somebody else may write there, too."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,8 @@ class ConfigurationRestorer:
     """Implements `PartRestorer`.
 
     Without *addresses* nobody knows who serves: production is written last then. Without *store*
-    nobody knows of rollouts.
+    nobody knows of rollouts. What was written is read back after each of *pauses* (seconds) until
+    it is there: an answer says that a write was taken, not that it has taken effect.
     """
 
     sites: SiteExporter
@@ -60,6 +61,7 @@ class ConfigurationRestorer:
     addresses: Addresses | None = None
     store: StateStore | None = None
     kind: PartKind = PartKind.CONFIGURATION
+    pauses: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
 
     async def plan(self, wanted: PartWanted) -> PartPlan:
         """See `PartRestorer.plan`."""
@@ -156,8 +158,9 @@ class ConfigurationRestorer:
         site_only = replace(target, slots=())
         goal = sticky_goal(document.sticky, _sticky(await self.sites.export(site_only)))
         await self.writer.put_sticky(target, goal.names, request_id=f"{mark}/sticky")
-        left = sticky_goal(document.sticky, _sticky(await self.sites.export(site_only)))
-        _refuse_left(left.changes)
+        await self._read_back(
+            site_only, lambda now: sticky_goal(document.sticky, _sticky(now)).changes
+        )
         return goal.changes
 
     async def _put_slot(
@@ -181,8 +184,27 @@ class ConfigurationRestorer:
             await self.writer.put_settings(
                 target, slot, goal.settings, request_id=f"{mark}/{slot}/settings"
             )
-        _refuse_left(_goal(document, slot, await self.sites.export(one)).changes)
+        await self._read_back(one, lambda now: _goal(document, slot, now).changes)
         return goal.changes
+
+    async def _read_back(
+        self, target: Target, missing: Callable[[SiteExport], tuple[str, ...]]
+    ) -> None:
+        """Return once nothing is missing.
+
+        Raises:
+            RestoreFailedError: something still is, after all pauses.
+        """
+        left: tuple[str, ...] = ()
+        for pause in self.pauses:
+            await asyncio.sleep(pause)
+            left = missing(await self.sites.export(target))
+            if not left:
+                return
+        raise RestoreFailedError(
+            f"It was written, and is not as the set has it: {'; '.join(left)}.",
+            fix="Look at the plan and restore again: somebody else may write there, too.",
+        )
 
 
 async def site_document(wanted: PartWanted) -> SiteDocument:
@@ -205,13 +227,6 @@ def _goal(document: SiteDocument, slot: SlotName, now: SiteExport) -> SlotGoal:
         return slot_goal(slot, document, wanted, now.slots[slot])
     except MalformedError as error:
         raise BackupDamagedError(error.what, fix=error.fix) from error
-
-
-def _refuse_left(changes: Sequence[str]) -> None:
-    if changes:
-        raise RestoreFailedError(
-            f"It was written, and is not as the set has it: {'; '.join(changes)}.", fix=_AGAIN
-        )
 
 
 # --- What is there --------------------------------------------------------------------------------

@@ -111,7 +111,11 @@ class Stand:
         self.site = Site(*names)
         self.store = MemoryStore()
         self.restorer = ConfigurationRestorer(
-            sites=self.site, writer=self.site, addresses=Served(split), store=self.store
+            sites=self.site,
+            writer=self.site,
+            addresses=Served(split),
+            store=self.store,
+            pauses=(0,),
         )
         self.told: list[str] = []
 
@@ -323,12 +327,13 @@ async def test_names_that_a_set_without_encryption_left_out_survive_a_restore() 
 
 
 async def test_a_real_site_comes_back_through_the_sdk(tmp_path: Path) -> None:
-    """Its build stays, and its slot restarts with what the set says; a busy site means later."""
+    """Its build stays, its slot restarts with what the set says; busy means later, late is late."""
     async with sandbox_stand(tmp_path) as stand:
         sites = AppServiceExporter(stand.clients)
         restorer = ConfigurationRestorer(
-            sites=sites, writer=AppServiceImporter(stand.clients), addresses=stand.platform
-        )
+            sites=sites, writer=AppServiceImporter(stand.clients), addresses=stand.platform,
+            pauses=(0, 0.05, 0.3),
+        )  # fmt: skip
         blue, production = stand.site.slot("blue"), stand.site.production
         blue.app_settings |= {"API_KEY": "s3cret-word"}
         blue.connection_strings = {"Db": {"type": "PostgreSQL", "value": "hunter2"}}
@@ -345,9 +350,11 @@ async def test_a_real_site_comes_back_through_the_sdk(tmp_path: Path) -> None:
         with pytest.raises(TransientError):
             await restorer.restore(part, Stand().tell)
         stand.service.faults.clear()
+        late = stand.service.faults.slow_effect("^PUT .*/config/appsettings$", 0.1)
         done = await restorer.restore(part, Stand().tell)
 
         assert "blue: setting GREETING is changed" in done
+        assert late.left == 0
         assert (await restorer.plan(part)).changes == ()
         assert blue.app_settings["API_KEY"] == "s3cret-word"
         assert blue.app_settings["SLIPWAY_RELEASE"] == "sha256:now"
