@@ -153,6 +153,7 @@ async def test_what_a_killed_process_left_is_removed_by_the_next(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sandbox.postgres.places._MEMORY", tmp_path)
     held, dead, young = make_place(), make_place(), make_place()
     for place in (dead, young):
         os.close(place.lock)  # as the kernel does
