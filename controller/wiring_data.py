@@ -208,12 +208,15 @@ class DataHouse:
 
     def _restorers(self) -> Iterator[PartRestorer]:
         """Yield what restores parts, in the order in which they need each other."""
+        from controller.adapters.azure.site_export import AppServiceExporter
+        from controller.adapters.azure.site_import import AppServiceImporter
         from controller.adapters.exports import StateImport
         from controller.adapters.image_copy import ImageCopier
         from controller.runtime.restore_application import ApplicationRestorer
+        from controller.runtime.restore_configuration import ConfigurationRestorer
         from controller.runtime.restore_state import StateRestorer
 
-        shared = self._shared
+        shared, clients = self._shared, self._shared.arm_clients()
         tables = shared.tables()
         copier = ImageCopier(self._registry_calls)
         yield ApplicationRestorer(registry=shared.registry(), copier=copier)
@@ -224,6 +227,12 @@ class DataHouse:
             reader=StateImport(),
             platform=shared.platform(),
             clock=shared.clock(),
+        )
+        yield ConfigurationRestorer(
+            sites=AppServiceExporter(clients),
+            writer=AppServiceImporter(clients),
+            addresses=shared.platform(),
+            store=tables,
         )
 
     def _secrets_exports(self, sites: SiteExporter) -> Iterator[PartExporter]:
