@@ -52,6 +52,8 @@ class StateRestorer:
             f"Slipway's memory of app {app.id}: {len(memory.rollouts)} rollouts,"
             f" {len(memory.audit)} lines of audit."
         )
+        if not (memory.audit or memory.rollouts):
+            return PartPlan(kind=self.kind, summary=f"{summary} There was nothing to remember.")
         if (await self.store.load(app.id)).etag is not None:
             return PartPlan(
                 kind=self.kind,

@@ -254,6 +254,16 @@ async def test_a_restore_whose_answer_was_lost_is_done_the_second_time() -> None
     assert (await memory.new.load(APP)).state.stable == STABLE
 
 
+async def test_an_app_that_never_rolled_out_has_no_memory_to_bring_back() -> None:
+    store = MemoryStore()
+    content = b"".join([line async for line in StateExport(store, store).export(spec())])
+    memory = Memory(content, store)
+
+    assert (await memory.restorer().plan(wanted(content))).changes == ()
+    assert await memory.restorer().restore(wanted(content), tell_nobody) == ()
+    assert (await memory.new.load(APP)).etag is None
+
+
 def _changed(line: bytes, old: bytes, new: bytes) -> bytes:
     assert old in line
     return line.replace(old, new)
