@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-swap demo-data dev test check static format lint types imports generated bench bench-judge lock conformance real-registry docs clean
+.PHONY: help setup demo demo-swap demo-data dev test check static format lint types imports generated bench bench-judge lock conformance real-registry docs package clean
 
 PY := .venv/bin/python
 CODE := controller sandbox tests bench tools function_app.py
@@ -66,6 +66,9 @@ bench-judge: setup  ## The judge against the rules in use, over simulated rollou
 
 real-registry: setup  ## CNCF Distribution's notifications, from the real program (needs apt).
 	@$(PY) tools/real_registry.py
+
+package: setup  ## The zip that Azure Functions runs, loaded once with its requirements alone.
+	@$(PY) tools/package.py --check
 
 lock: setup  ## Compile the requirements again.
 	@tools/lock
