@@ -284,6 +284,9 @@ _ROWS = (  # no annotation: each row's guard and ask are checked against its eve
     ),
 )
 TABLE: Final = cast("tuple[Row[Any], ...]", _ROWS)
+_ROWS_OF: Final[dict[tuple[State, type[Event]], list[Row[Any]]]] = {}
+for _row in TABLE:
+    _ROWS_OF.setdefault((_row.source, _row.on), []).append(_row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +313,8 @@ def decide(r: Rollout, event: Event) -> Decision:
         awaited = r.awaiting.key if r.awaiting else "nothing"
         why = f"reply to {event.key} is late or repeated; awaiting {awaited}"
         return Decision(r, (record(r, event, "ignored", why),))
-    for row in TABLE:
-        fits = row.source is r.state and row.on is type(event)
-        if fits and (row.when is None or row.when(r, event)):
+    for row in _ROWS_OF.get((r.state, type(event)), ()):
+        if row.when is None or row.when(r, event):
             return _take(r, event, row)
     if isinstance(event, COMMANDS):
         raise CommandRefusedError(

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -69,8 +69,8 @@ class Witness:
             "turn": rollout.turn,
             "state": rollout.state,
             "step": rollout.step,
-            "judgement": asdict(judge(findings.question, with_course=True)),
-            "question": asdict(findings.question),
+            "judgement": judge(findings.question, with_course=True),
+            "question": findings.question,
             "query": findings.query,
         }
         body = json.dumps(document, sort_keys=True, default=_plain).encode()
@@ -202,6 +202,8 @@ def _observation(rollout: Rollout) -> tuple[timedelta, timedelta | None]:
 
 
 def _plain(value: object) -> object:
+    if is_dataclass(value):  # `asdict` would copy all that is in it, buckets by the hundred
+        return {each.name: getattr(value, each.name) for each in fields(value)}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):

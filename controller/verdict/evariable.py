@@ -15,11 +15,13 @@ factors affine in each request's probability; by concavity of the logarithm it i
 stable. h is concave, ``h(q*) = 0``, and q* is chosen so that ``h'(q*) = 0``. Hence ``h <= 0``.
 """
 
+from functools import lru_cache
 from math import log, sqrt
 from typing import Final, NamedTuple
 
 _TINY: Final = 1e-12
 _ROUNDS: Final = 60
+_REMEMBERED: Final = 1 << 14  # bets: what was weighed once is weighed again at the next poll
 _CLOSE: Final = 1e-8  # the last step of Newton squares it, and h is flat at q*
 
 
@@ -32,6 +34,7 @@ class Block(NamedTuple):
     xb: float
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def log_e(block: Block, a: float, b: float, ratio: float = 1.0, absolute: float = 0.0) -> float:
     """Return ``ln S`` of *block* for the bet that the new build fails at *a* and stable at *b*.
 

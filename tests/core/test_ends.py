@@ -1,8 +1,9 @@
 """A rollout that nobody speaks to ends: no road of facts alone leads in a circle."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from itertools import product
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from controller.core.effects import (
     BackupDatabase,
     BeginSwap,
     CheckReady,
+    Effect,
     EffectKey,
     FollowSwap,
     Preflight,
@@ -130,13 +132,14 @@ def swap_facts(r: Rollout) -> Iterable[Event]:
         yield SwapUndone(at=T0, key=KEY, detail="allocation changed")
 
 
+# What only counts or tells; two rollouts that differ in nothing else behave alike.
+_TELLS = {"turn", "entered_at", "ask_at", "ended_at", "verdict", "why", "undone_because"}
+_TOLD_APART = {"deadline", "wake_at", "awaiting", "spec"}
+_SAME = attrgetter(*sorted({each.name for each in fields(Rollout)} - _TELLS - _TOLD_APART))
+
+
 def timeless(r: Rollout) -> Rollout:
-    """Return *r* without what only counts or tells: two that behave alike are equal."""
-    awaiting = r.awaiting
-    if awaiting is not None:
-        awaiting = replace(awaiting, key=KEY)
-    if isinstance(awaiting, BackupDatabase):
-        awaiting = replace(awaiting, since=T0)
+    """Return *r* without what only counts or tells."""
     return replace(
         r,
         turn=0,
@@ -148,39 +151,94 @@ def timeless(r: Rollout) -> Rollout:
         verdict=None,
         why="",
         undone_because="",
-        awaiting=awaiting,
+        awaiting=keyless(r.awaiting),
     )
 
 
-def reachable(start: Rollout, data: DataPlan | None = None) -> dict[Rollout, set[Rollout]]:
-    """Return every rollout that facts lead to, with where each leads."""
-    ways: dict[Rollout, set[Rollout]] = {}
-    waiting = [timeless(start)]
-    while waiting:
-        r = waiting.pop()
-        if r not in ways:
-            ways[r] = {timeless(decide(r, fact).rollout) for fact in facts(r, data)} - {r}
-            waiting += ways[r]
-    return ways
+def keyless(awaiting: Effect | None) -> Effect | None:
+    if isinstance(awaiting, BackupDatabase):
+        return replace(awaiting, key=KEY, since=T0)
+    return None if awaiting is None else replace(awaiting, key=KEY)
 
 
-def circles(ways: Mapping[Rollout, set[Rollout]]) -> list[str]:
-    """Return each step from one state to another from which there is a road back."""
+class Roads:
+    """Every rollout that facts lead to from *start*, with where each leads, by number."""
 
-    def leads(start: Rollout, goal: Rollout) -> bool:
-        seen, waiting = {start}, [start]
-        while waiting:
-            for following in ways[waiting.pop()] - seen:
+    def __init__(self, start: Rollout, data: DataPlan | None = None) -> None:
+        self.rollouts: list[Rollout] = []
+        self.ways: list[set[int]] = []
+        self._numbers: dict[Any, int] = {}
+        self._spec = start.spec
+        self._number(start)
+        for number, r in enumerate(self.rollouts):  # it grows meanwhile
+            following = {self._number(decide(r, fact).rollout) for fact in facts(r, data)}
+            self.ways.append(following - {number})
+
+    def _number(self, r: Rollout) -> int:
+        assert r.spec is self._spec
+        alike = (r.deadline is None, r.wake_at is None, keyless(r.awaiting), _SAME(r))
+        number = self._numbers.setdefault(alike, len(self.rollouts))
+        if number == len(self.rollouts):
+            self.rollouts.append(timeless(r))
+        return number
+
+    @property
+    def dead_ends(self) -> set[State]:
+        return {r.state for r, ways in zip(self.rollouts, self.ways, strict=True) if not ways}
+
+    def circles(self) -> list[str]:
+        """Return each step from one state to another from which there is a road back."""
+        circle = self._circles()
+        return [
+            f"{r.state} -> {self.rollouts[following].state}"
+            for number, r in enumerate(self.rollouts)
+            for following in self.ways[number]
+            if circle[following] == circle[number] and self.rollouts[following].state is not r.state
+        ]
+
+    def _circles(self) -> list[int]:
+        """Return for each rollout the circle it lies on: it leads to all there, and they to it."""
+        back: list[set[int]] = [set() for _ in self.ways]
+        for number, ways in enumerate(self.ways):
+            for following in ways:
+                back[following].add(number)
+        circle = [-1] * len(self.ways)
+        for last in reversed(self._in_order_of_return()):
+            waiting = [last]
+            while waiting:
+                here = waiting.pop()
+                if circle[here] < 0:
+                    circle[here] = last
+                    waiting += [each for each in back[here] if circle[each] < 0]
+        return circle
+
+    def _in_order_of_return(self) -> list[int]:
+        """Return all in the order in which a walk along the ways has left them for good."""
+        order: list[int] = []
+        seen = {0}
+        path = [(0, iter(self.ways[0]))]
+        while path:
+            here, ways = path[-1]
+            following = next((each for each in ways if each not in seen), None)
+            if following is None:
+                order.append(here)
+                path.pop()
+            else:
                 seen.add(following)
-                waiting.append(following)
-        return goal in seen
+                path.append((following, iter(self.ways[following])))
+        return order
 
-    return [
-        f"{r.state} -> {following.state}"
-        for r, all_following in ways.items()
-        for following in all_following
-        if following.state is not r.state and leads(following, r)
-    ]
+
+def test_a_circle_is_found() -> None:
+    """The search itself: two steps between two states, and one within a state beside them."""
+    roads = Roads(rollout(spec=spec(strategy(10))))
+    assert roads.circles() == []
+    first, second = 0, min(roads.ways[0])
+    roads.ways[second].add(first)
+
+    found = [roads.rollouts[number].state for number in (first, second)]
+    assert f"{found[0]} -> {found[1]}" in roads.circles()
+    assert f"{found[1]} -> {found[0]}" in roads.circles()
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -193,11 +251,11 @@ def test_no_road_of_facts_leads_in_a_circle(plan: Any, action: NoEvidenceAction)
     )
     start = rollout(spec=replace(base, analysis=replace(base.analysis, on_no_evidence=actions)))
 
-    ways = reachable(start)
+    roads = Roads(start)
 
-    assert circles(ways) == []
-    assert {r.state for r in ways} & ENDS
-    assert all(r.state in ENDS for r, following in ways.items() if not following)
+    assert roads.circles() == []
+    assert {r.state for r in roads.rollouts} & ENDS
+    assert roads.dead_ends <= ENDS
 
 
 @pytest.mark.parametrize(("plan", "database", "data"), DATA)
@@ -205,9 +263,11 @@ def test_no_road_of_facts_through_a_database_leads_in_a_circle(
     plan: Any, database: DatabaseSpec, data: DataPlan
 ) -> None:
     """The down scripts are tried once on each way back, whatever becomes of them."""
-    ways = reachable(rollout(spec=spec(plan, database=database)), data)
+    roads = Roads(rollout(spec=spec(plan, database=database)), data)
 
-    assert circles(ways) == []
-    assert all(r.state in ENDS for r, following in ways.items() if not following)
-    migrated = [r for r in ways if r.data is not None and r.data.begun and r.state in ENDS]
+    assert roads.circles() == []
+    assert roads.dead_ends <= ENDS
+    migrated = [
+        r for r in roads.rollouts if r.data is not None and r.data.begun and r.state in ENDS
+    ]
     assert {r.state for r in migrated} >= {State.SUCCEEDED, State.ROLLED_BACK}
