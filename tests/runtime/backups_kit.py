@@ -148,10 +148,12 @@ def request(job: str = "job-1", **changes: Any) -> BackupRequest:
 
 
 @asynccontextmanager
-async def a_database(server: DatabaseLogin, script: str = "") -> AsyncGenerator[DatabaseLogin]:
+async def a_database(
+    server: DatabaseLogin, script: str = "", *, template: str = "template0"
+) -> AsyncGenerator[DatabaseLogin]:
     """A new database on *server*, gone afterwards."""
     name = f"shop_{uuid.uuid4().hex[:8]}"
-    await run(server, f"CREATE DATABASE {name} TEMPLATE template0")
+    await run(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     login = server.to(name)
     try:
         if script:

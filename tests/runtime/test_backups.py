@@ -73,9 +73,16 @@ async def still(server: DatabaseLogin) -> AsyncIterator[DatabaseLogin]:
         yield login
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def shop(server: DatabaseLogin) -> AsyncIterator[DatabaseLogin]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pattern(server: DatabaseLogin) -> AsyncIterator[DatabaseLogin]:
+    """A database to copy, which nobody is connected to: a copy takes less than its script."""
     async with a_database(server, SHOP) as login:
+        yield login
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shop(server: DatabaseLogin, pattern: DatabaseLogin) -> AsyncIterator[DatabaseLogin]:
+    async with a_database(server, template=pattern.address.database) as login:
         yield login
 
 
@@ -95,6 +102,22 @@ class Stand:
 
     async def conditions(self) -> list[Condition]:
         return [each.condition for each in await self.vault.sets()]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kept(still: DatabaseLogin) -> tuple[Stand, Manifest]:
+    stand = Stand(still)
+    return stand, await stand.backups.create(request())
+
+
+@pytest.fixture
+def backed(kept: tuple[Stand, Manifest]) -> tuple[Stand, Manifest]:
+    """A set of `still` that was made once, in a vault of the test's own."""
+    known, made = kept
+    stand = Stand(known.subjects.database)
+    stand.vault.shelf.blobs = dict(known.vault.shelf.blobs)
+    stand.clock.time = known.clock.time
+    return stand, made
 
 
 # --- Made -----------------------------------------------------------------------------------------
@@ -231,9 +254,10 @@ class Cutting(PostgresDumper):
 # --- Drilled --------------------------------------------------------------------------------------
 
 
-async def test_a_drill_restores_compares_measures_and_cleans_up(still: DatabaseLogin) -> None:
-    stand = Stand(still)
-    made = await stand.backups.create(request())
+async def test_a_drill_restores_compares_measures_and_cleans_up(
+    still: DatabaseLogin, backed: tuple[Stand, Manifest]
+) -> None:
+    stand, made = backed
     before = await databases(still)
     stand.clock.time = made.data_at + timedelta(hours=2)
     found = await stand.backups.drill(DRILL, stand.tell)
@@ -255,19 +279,19 @@ async def test_a_drill_without_a_set_says_so(still: DatabaseLogin) -> None:
     assert found.misses
 
 
-async def test_what_misses_the_objectives_is_not_good(still: DatabaseLogin) -> None:
-    stand = Stand(still)
-    made = await stand.backups.create(request())
+async def test_what_misses_the_objectives_is_not_good(backed: tuple[Stand, Manifest]) -> None:
+    stand, made = backed
     stand.clock.time = made.data_at + timedelta(hours=25)
     found = await stand.backups.drill(DRILL)
     assert found.is_whole
     assert found.misses == ("The newest verified data is 1 d 1 h old; the objective (RPO) is 1 d.",)
 
 
-async def test_scratch_of_killed_drills_is_removed_and_nothing_else(still: DatabaseLogin) -> None:
+async def test_scratch_of_killed_drills_is_removed_and_nothing_else(
+    still: DatabaseLogin, backed: tuple[Stand, Manifest]
+) -> None:
     """Of this job at once, of others after a day; never what only looks like one."""
-    stand = Stand(still)
-    await stand.backups.create(request())
+    stand, _ = backed
     now, mark = stand.clock.time, mark_of(DRILL.job)[:8]
 
     def named(age: timedelta, tail: str) -> str:
@@ -287,9 +311,10 @@ async def test_scratch_of_killed_drills_is_removed_and_nothing_else(still: Datab
     assert not [name for name in left if mark in name]
 
 
-async def test_a_cancelled_drill_removes_its_scratch(still: DatabaseLogin) -> None:
-    stand = Stand(still)
-    await stand.backups.create(request())
+async def test_a_cancelled_drill_removes_its_scratch(
+    still: DatabaseLogin, backed: tuple[Stand, Manifest]
+) -> None:
+    stand, _ = backed
     before, begun = await databases(still), asyncio.Event()
 
     async def tell(sentence: str) -> None:
@@ -306,9 +331,8 @@ async def test_a_cancelled_drill_removes_its_scratch(still: DatabaseLogin) -> No
 # --- Damaged --------------------------------------------------------------------------------------
 
 
-async def damaged(stand: Stand, how: str) -> Manifest:
-    """Make a set, and damage it behind everybody's back."""
-    made = await stand.backups.create(request())
+async def damaged(stand: Stand, made: Manifest, how: str) -> None:
+    """Damage the set behind everybody's back."""
     blobs = stand.vault.shelf.blobs
     path = made.parts[0].path
     whole = blobs[path]
@@ -339,7 +363,6 @@ async def damaged(stand: Stand, how: str) -> Manifest:
         changed = blobs[name].data.replace(b'"rows":2000', b'"rows":1999')
         assert changed != blobs[name].data
         blobs[name] = replace(blobs[name], data=changed)
-    return made
 
 
 @pytest.mark.parametrize(
@@ -354,10 +377,12 @@ async def damaged(stand: Stand, how: str) -> Manifest:
         ("manifest changed", "changed after it was written"),
     ],
 )
-async def test_a_drill_catches_damage(how: str, sentence: str, still: DatabaseLogin) -> None:
-    stand = Stand(still)
+async def test_a_drill_catches_damage(
+    how: str, sentence: str, still: DatabaseLogin, backed: tuple[Stand, Manifest]
+) -> None:
+    stand, made = backed
     before = await databases(still)
-    made = await damaged(stand, how)
+    await damaged(stand, made, how)
     found = await stand.backups.drill(DRILL)
 
     assert found.set_id == made.id
@@ -418,9 +443,10 @@ async def own(stand: Stand, of: Manifest, **changes: Any) -> RestoreRequest:
     return replace(wanted(of, login.address.database, **changes), target=None)
 
 
-async def test_a_set_comes_back_row_for_row_beside_the_original(still: DatabaseLogin) -> None:
-    stand = Stand(still)
-    made = await stand.backups.create(request())
+async def test_a_set_comes_back_row_for_row_beside_the_original(
+    still: DatabaseLogin, backed: tuple[Stand, Manifest]
+) -> None:
+    stand, made = backed
     copy = still.to(f"{still.address.database}_copy")
     plan = await stand.backups.plan_restore(wanted(made, copy.address.database))
     assert (plan.overwrites, plan.tables, plan.rows, plan.size_now) == (False, 4, 2051, 0)
@@ -468,10 +494,9 @@ async def keep_asking(login: DatabaseLogin) -> None:
 
 @pytest.mark.parametrize("confirm", ["", "yes", "shop"])
 async def test_without_the_name_of_its_target_nothing_is_restored(
-    confirm: str, still: DatabaseLogin
+    confirm: str, still: DatabaseLogin, backed: tuple[Stand, Manifest]
 ) -> None:
-    stand = Stand(still)
-    made = await stand.backups.create(request())
+    stand, made = backed
     before = await databases(still)
     asked = replace(await own(stand, made), confirm=confirm)
     with pytest.raises(CommandRefusedError, match="not confirmed"):
@@ -494,19 +519,20 @@ async def test_across_a_migration_head_only_if_said(shop: DatabaseLogin) -> None
     await run(shop.to("postgres"), f"DROP DATABASE {done.kept_as}")
 
 
-async def test_another_database_that_is_there_is_not_overwritten(still: DatabaseLogin) -> None:
-    stand = Stand(still)
-    made = await stand.backups.create(request())
+async def test_another_database_that_is_there_is_not_overwritten(
+    backed: tuple[Stand, Manifest],
+) -> None:
+    stand, made = backed
     with pytest.raises(CommandRefusedError, match="not the app's own"):
         await stand.backups.restore(wanted(made, "postgres", across_heads=True))
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "swapped", "partly missing"])
 async def test_a_set_that_is_damaged_leaves_the_old_database_as_it_is(
-    how: str, still: DatabaseLogin
+    how: str, still: DatabaseLogin, backed: tuple[Stand, Manifest]
 ) -> None:
-    stand = Stand(still)
-    made = await damaged(stand, how)
+    stand, made = backed
+    await damaged(stand, made, how)
     before, names = await contents(still), await databases(still)
     with pytest.raises(SlipwayError):
         await stand.backups.restore(await own(stand, made, without_safety=True))
