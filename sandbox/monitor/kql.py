@@ -1,15 +1,15 @@
 """KQL on DuckDB: what Log Analytics does around a query.
 
 Translation is duckdb-kql's. Added here: `ingestion_time()`, the request's time range, rows that
-are not visible yet, and a cache, since translating takes 100 ms
-and a poll repeats its query with other dates.
+are not visible yet, and a cache, since translating takes 100 ms and a poll repeats its query with
+other dates, and the next app's with other digests and numbers.
 """
 
 import datetime as dt
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import duckdb
@@ -19,7 +19,7 @@ from sandbox.monitor.catalog import Catalog, workspace
 from sandbox.monitor.results import Answer, to_answer
 
 INGESTED: Final = "$IngestionTime"  # the hidden column, and Kusto's name for it in results
-_CACHED_QUERIES: Final = 64
+_CACHED_QUERIES: Final = 256
 
 # Strings and comments are matched first, so that nothing in them is taken for code.
 _TOKEN: Final = re.compile(
@@ -29,10 +29,12 @@ _TOKEN: Final = re.compile(
               | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
   | (?P<ingested> \bingestion_time \s* \( \s* \) )
   | \blet \s+ (?P<name> \w+ ) \s* = \s* datetime \s* \( \s* (?P<moment> \d[^)]*? ) \s* \) \s* ;
+  | \blet \s+ (?P<whole> \w+ ) \s* = \s* long \s* \( \s* (?P<number> -?\d{1,18} ) \s* \) \s* ;
   | (?P<word> \w+ )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class KqlRefusedError(Exception):
@@ -82,66 +84,61 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A query taken apart: dates of its `let` statements, tables and hidden column it needs."""
+    """A query taken apart: values of its `let` statements, tables and hidden column it needs."""
 
     text: str
     tables: tuple[str, ...]
     wants_ingestion_time: bool
-    moments: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
+    lifted: Mapping[str, dt.datetime | int]  # by name
+    has_numbers: bool  # among them
 
 
 @dataclass(frozen=True, slots=True)
 class _Translation:
     sql: str
-    slots: Mapping[str, str]  # name of a date -> name of its SQL parameter
+    slots: Mapping[str, str]  # name of a value -> name of its SQL parameter
 
 
-class Kql:
-    """Runs KQL on a DuckDB connection. Not thread-safe: use it where the connection lives."""
+def run(connection: duckdb.DuckDBPyConnection, text: str, scope: Scope) -> Answer:
+    """Return the result of a query.
 
-    def __init__(self) -> None:
-        self._translations: OrderedDict[tuple[str, str], _Translation] = OrderedDict()
-
-    def run(self, connection: duckdb.DuckDBPyConnection, text: str, scope: Scope) -> Answer:
-        """Return the result of a query.
-
-        Raises:
-            KqlRefusedError: it is wrong, or not supported here.
-        """
-        source = _take_apart(text, scope.catalog)
-        translation = self._translate(source, text, scope.catalog)
-        values: dict[str, object] = {
-            slot: source.moments[name] for name, slot in translation.slots.items()
-        }
-        sql = translation.sql
-        if source.tables:
-            condition, scoped = scope.conditions()
-            sql = _with_tables(sql, source, scope.catalog, condition)
-            values |= scoped
-        try:
-            cursor = connection.execute(sql, values)
-            described = cursor.description or []
-            rows = cursor.fetchall()
-        except duckdb.Error as error:
-            raise KqlRefusedError(str(error).split("\n\n", maxsplit=1)[0]) from error
-        columns = [(str(column[0]), str(column[1])) for column in described]
-        return to_answer(columns, rows, query=source.text, hidden=INGESTED)
-
-    def _translate(self, source: _Source, written: str, catalog: Catalog) -> _Translation:
-        key = (catalog.name, source.text)
-        known = self._translations.get(key)
-        if known is not None:
-            self._translations.move_to_end(key)
-            return known
-        translation = _translate(source, written, catalog)
-        self._translations[key] = translation
-        while len(self._translations) > _CACHED_QUERIES:
-            self._translations.popitem(last=False)
-        return translation
+    Raises:
+        KqlRefusedError: it is wrong, or not supported here.
+    """
+    source = _take_apart(text, scope.catalog)
+    try:
+        return _run(connection, source, text, scope)
+    except KqlRefusedError:
+        if not source.has_numbers:
+            raise
+    # Where a constant must stand, a parameter cannot.
+    return _run(connection, _take_apart(text, scope.catalog, lift_numbers=False), text, scope)
 
 
-def _take_apart(text: str, catalog: Catalog) -> _Source:
-    moments: dict[str, dt.datetime] = {}
+def _run(
+    connection: duckdb.DuckDBPyConnection, source: _Source, written: str, scope: Scope
+) -> Answer:
+    translation = _translate(source, written, scope.catalog)
+    values: dict[str, object] = {
+        slot: source.lifted[name] for name, slot in translation.slots.items()
+    }
+    sql = translation.sql
+    if source.tables:
+        condition, scoped = scope.conditions()
+        sql = _with_tables(sql, source, scope.catalog, condition)
+        values |= scoped
+    try:
+        cursor = connection.execute(sql, values)
+        described = cursor.description or []
+        rows = cursor.fetchall()
+    except duckdb.Error as error:
+        raise KqlRefusedError(str(error).split("\n\n", maxsplit=1)[0]) from error
+    columns = [(str(column[0]), str(column[1])) for column in described]
+    return to_answer(columns, rows, query=source.text, hidden=INGESTED)
+
+
+def _take_apart(text: str, catalog: Catalog, *, lift_numbers: bool = True) -> _Source:
+    lifted: dict[str, dt.datetime | int] = {}
     words: set[str] = set()
     wants_ingestion_time = False
 
@@ -155,14 +152,20 @@ def _take_apart(text: str, catalog: Catalog) -> _Source:
         if token["moment"] is not None:
             moment = _parse_moment(token["moment"])
             if moment is not None:
-                moments[token["name"]] = moment
+                lifted[token["name"]] = moment
                 return ""
+        if token["number"] is not None and lift_numbers:
+            lifted[token["whole"]] = int(token["number"])
+            return ""
         words.add(token["word"] or "")
         return token[0]
 
     rest = _TOKEN.sub(replace, text)
-    if moments:
-        declared = ", ".join(f"{name}: datetime" for name in moments)
+    if lifted:
+        kinds = {
+            name: "long" if isinstance(value, int) else "datetime" for name, value in lifted.items()
+        }
+        declared = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
         rest = f"declare query_parameters({declared}); {rest}"
     missing = sorted(catalog.elsewhere & words)
     if missing:
@@ -170,7 +173,8 @@ def _take_apart(text: str, catalog: Catalog) -> _Source:
         raise KqlRefusedError(f"'where' operator: {what}")
     tables = tuple(table for table in catalog.tables if table in words)
     rest = catalog.with_known_columns(rest, tables)
-    return _Source(rest, tables, wants_ingestion_time, moments)
+    has_numbers = any(isinstance(value, int) for value in lifted.values())
+    return _Source(rest, tables, wants_ingestion_time, lifted, has_numbers)
 
 
 def _parse_moment(text: str) -> dt.datetime | None:
@@ -182,17 +186,32 @@ def _parse_moment(text: str) -> dt.datetime | None:
 
 
 def _translate(source: _Source, written: str, catalog: Catalog) -> _Translation:
-    hidden = [INGESTED] if source.wants_ingestion_time else []
-    schema = {table: [*columns, *hidden] for table, columns in catalog.tables.items()}
+    """Return the SQL of *source*, under whose name for it no digest matters: all are alike."""
+    hidden = (INGESTED,) if source.wants_ingestion_time else ()
+    schema = tuple((table, (*columns, *hidden)) for table, columns in catalog.tables.items())
+    digests = list(dict.fromkeys(_DIGEST.findall(source.text)))
+    alike = {digest: f"sha256:{place:064x}" for place, digest in enumerate(digests)}
+    text = _DIGEST.sub(lambda found: alike[found[0]], source.text)
     try:
-        # Writing is a thing of Kusto's management endpoint, not of this one.
-        translated = duckdb_kql.to_sql(source.text, schema, allow_write=False)
+        translation = _translated(text, schema)
     except duckdb_kql.KqlSyntaxError as error:
         found = duckdb_kql.validate(written) or error.diagnostics  # positions as the caller sees
         line, position = (found[0].span.line, found[0].span.column + 1) if found else (1, 1)
         raise KqlRefusedError(str(error), line=line, position=position) from error
     except duckdb_kql.KqlError as error:
         raise KqlRefusedError(f"Unknown to the sandbox, or wrong: {error}") from error
+    own = {name: digest for digest, name in alike.items()}
+    return _Translation(
+        _DIGEST.sub(lambda found: own[found[0]], translation.sql), translation.slots
+    )
+
+
+@lru_cache(_CACHED_QUERIES)
+def _translated(text: str, schema: tuple[tuple[str, tuple[str, ...]], ...]) -> _Translation:
+    """Translate, once in the life of the process: a text means the same in every workspace."""
+    tables = {table: list(columns) for table, columns in schema}
+    # Writing is a thing of Kusto's management endpoint, not of this one.
+    translated = duckdb_kql.to_sql(text, tables, allow_write=False)
     used = {one.name: one.slot for one in translated.declarations if one.slot in translated.slots}
     return _Translation(str(translated), used)
 

@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 import duckdb
 import duckdb_kql
 
+from sandbox.monitor import kql
 from sandbox.monitor.functions import add_functions
-from sandbox.monitor.kql import INGESTED, Kql, Scope
+from sandbox.monitor.kql import INGESTED, Scope
 from sandbox.monitor.results import Answer
 from sandbox.monitor.schema import TABLES
 
@@ -54,7 +55,6 @@ class Store:
         self._stored_rows: dict[str, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._kql = Kql()
 
     async def open(self) -> None:
         """Create the tables."""
@@ -99,7 +99,7 @@ class Store:
             KqlRefusedError: the query is wrong.
         """
         await self.settle(now=True)
-        return await self._run(lambda: self._kql.run(self._open_connection(), text, scope))
+        return await self._run(lambda: kql.run(self._open_connection(), text, scope))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
