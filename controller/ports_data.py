@@ -1,9 +1,17 @@
 """What migrations, backups and drills ask of the world, in our words."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from controller.core.backup_plan import BackupSpec
@@ -31,6 +39,8 @@ from controller.recovery.site import (
 from controller.recovery.site import (
     SlotExport as SlotExport,  # noqa: PLC0414 - same
 )
+
+Tell = Callable[[str], Awaitable[None]]  # how work says what it does
 
 # --- One database ------------------------------------------------------------------------------
 
@@ -612,11 +622,38 @@ class SiteImporter(Protocol):
         ...
 
 
+class SecretState(StrEnum):
+    """Whether a secret is in its vault."""
+
+    THERE = "there"
+    DELETED = "deleted"  # softly: it can be recovered
+    GONE = "gone"
+
+
+class SecretVault(Protocol):
+    """Holds secrets. No value is ever asked for.
+
+    All raise `TransientError`, `AccessDeniedError`, or `PermanentError` where it is refused.
+    """
+
+    async def state(self, name: str) -> SecretState:
+        """Return whether the secret is there."""
+        ...
+
+    async def restore(self, name: str, blob: bytes) -> None:
+        """Bring back what the vault's own backup holds; a secret that is there stays as it is."""
+        ...
+
+    async def recover(self, name: str) -> None:
+        """Take the secret's deletion back. It may be there only after a while."""
+        ...
+
+
 class PartExporter(Protocol):
     """Something else that goes into a set: Slipway's own rows, the secrets of a Key Vault."""
 
-    def export(self, app: AppSpec) -> AsyncGenerator[bytes]:
-        """Return it, piece by piece.
+    def export(self, app: AppSpec, tell: Tell) -> AsyncGenerator[bytes]:
+        """Return it, piece by piece. What it cannot hold is told: a set is to have no secret gaps.
 
         Raises:
             TransientError, AccessDeniedError: while it is read.

@@ -219,6 +219,8 @@ class DataHouse:
         shared, clients = self._shared, self._shared.arm_clients()
         tables = shared.tables()
         copier = ImageCopier(self._registry_calls)
+        if self._settings.key_vault_url is not None:
+            yield self._secrets_restorer(self._settings.key_vault_url)
         yield ApplicationRestorer(registry=shared.registry(), copier=copier)
         yield StateRestorer(
             store=tables,
@@ -235,16 +237,30 @@ class DataHouse:
             store=tables,
         )
 
+    def _secrets_restorer(self, url: str) -> PartRestorer:
+        from controller.adapters.azure.vault_secrets import KeyVaultSecrets
+        from controller.runtime.restore_secrets import SecretsRestorer
+
+        vault = KeyVaultSecrets(
+            url,
+            self._shared.credential(),
+            verify_challenge_resource=self._settings.key_vault_verify_challenge,
+            options=self._shared.options(),
+        )
+        return SecretsRestorer(vault=vault, url=url)
+
     def _secrets_exports(self, sites: SiteExporter) -> Iterator[PartExporter]:
         """Yield what backs the secrets of an app up, where there is a vault."""
         if self._settings.key_vault_url is None:
             return
         from controller.adapters.azure.vault_secrets import KeyVaultSecretsExport
+        from controller.core.doors import secret_names
 
         yield KeyVaultSecretsExport(
             self._settings.key_vault_url,
             self._shared.credential(),
             sites=sites,
+            doors=secret_names(),
             verify_challenge_resource=self._settings.key_vault_verify_challenge,
             options=self._shared.options(),
         )

@@ -98,8 +98,9 @@ class KeyVaultError(Exception):
 class KeyVault:
     """One vault.
 
-    ``requests`` counts by operation. An identity (object id) in ``denied`` holds no role here.
-    Azure returns the value of an expired secret; *refuse_expired* refuses it like a disabled one.
+    ``requests`` counts by operation. An identity (object id) in ``denied`` holds no role here;
+    where ``behind_firewall`` is set, nobody gets in. Azure returns the value of an expired secret;
+    *refuse_expired* refuses it like a disabled one.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ class KeyVault:
         self.deleted: dict[str, Secret] = {}
         self.requests: Counter[str] = Counter()
         self.denied: set[str] = set()
+        self.behind_firewall = False  # nobody gets in
+        self.slow_recovery = 0  # looks at a recovered secret that do not find it yet
         self._refuse_expired = refuse_expired
         app = web.Application(middlewares=[self._guard])
         app.add_routes(self._routes())
@@ -185,6 +188,10 @@ class KeyVault:
             claims = check(authorization, AUDIENCE)
         except TokenRefusedError as error:
             raise KeyVaultError(401, "Unauthorized", f"AKV10022: {error}") from error
+        if self.behind_firewall:
+            raise KeyVaultError(
+                403, "Forbidden", "Client address is not authorized.", "ForbiddenByFirewall"
+            )
         if claims.get("oid") in self.denied:
             raise KeyVaultError(
                 403, "Forbidden", "Caller is not authorized to perform action.", "ForbiddenByRbac"
@@ -248,6 +255,9 @@ class KeyVault:
         return self._page(request, items)
 
     async def _list_versions(self, request: web.Request) -> web.Response:
+        if self.slow_recovery:
+            self.slow_recovery -= 1
+            return self._page(request, [])
         secret, _ = self._find(request)
         return self._page(request, [self._item(secret.name, one) for one in secret.versions])
 

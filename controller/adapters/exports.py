@@ -9,6 +9,7 @@ from controller.core.errors import MalformedError
 from controller.core.model import AppState, Rollout
 from controller.core.plan import AppSpec
 from controller.ports import AppMemory, AuditRow, History, StateStore
+from controller.ports_data import Tell
 from controller.recovery.reading import written
 
 T = TypeVar("T")
@@ -27,8 +28,9 @@ class StateExport:
         self._store = store
         self._history = history
 
-    async def export(self, app: AppSpec) -> AsyncGenerator[bytes]:
+    async def export(self, app: AppSpec, tell: Tell) -> AsyncGenerator[bytes]:
         """See `PartExporter`."""
+        del tell  # it holds all there is
         yield _line("form", str(SCHEMA_VERSION))
         yield _line("head", encode((await self._store.load(app.id)).state, AppState))
         for rollout in await self._history.rollouts(app.id, limit=_MOST):
@@ -103,8 +105,9 @@ class EvidenceIndex:
     def __init__(self, history: History) -> None:
         self._history = history
 
-    async def export(self, app: AppSpec) -> AsyncGenerator[bytes]:
+    async def export(self, app: AppSpec, tell: Tell) -> AsyncGenerator[bytes]:
         """See `PartExporter`."""
+        del tell  # it holds all there is
         for row in await self._history.audit(app.id, rollout=None, limit=_MOST):
             if row.record.evidence:
                 found = {"path": row.record.evidence, "sha256": row.record.evidence_hash}

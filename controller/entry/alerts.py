@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.core.alerts import is_listed, owned
+from controller.core.doors import ALERTS, secret_name
 from controller.core.errors import CallerRefusedError, SlipwayError
 from controller.core.plan import AppId, AppSpec
 from controller.entry.alert_payloads import Alert, parse
 from controller.entry.http import Request, Response, json_value, problem, refuse
-from controller.entry.shared_secret import SECRET_HEADERS, says_it, secret_name
+from controller.entry.shared_secret import SECRET_HEADERS, says_it
 from controller.ports import Bus, Callers, Configuration, Secrets
 from controller.runtime.messages import MAX_ORDER_ID, AlertBody, short_name, to_message
 
 log = logging.getLogger("slipway.alerts")
 
 MAX_ALERT_BYTES: Final = 256 * 1024  # Azure Monitor sends no larger one
-SECRET: Final = secret_name("alerts")
+SECRET: Final = secret_name(ALERTS)
 _TOKEN_DOTS: Final = 2  # header.claims.signature
 _MOST_RULE_ONLY: Final = 20  # apps that are told of an alert on a resource of nobody
 _TRY_AGAIN: Final = 503

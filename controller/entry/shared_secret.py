@@ -17,11 +17,6 @@ ADDRESS_FIELD: Final = "key"
 SIGNATURE_HEADER: Final = "x-hub-signature-256"
 
 
-def secret_name(door: str) -> str:
-    """Return the Key Vault name of a door's shared secret."""
-    return f"webhook-{door}"
-
-
 def says_it(request: Request, expected: str) -> bool:
     """Whether the request holds the secret: in its address, else in one of the headers.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from controller.core.doors import secret_name
 from controller.core.errors import MalformedError, PermanentError, SlipwayError
 from controller.entry.http import MAX_BODY_BYTES, Request, Response, problem, refuse
 from controller.entry.intake import Intake, Taken
@@ -15,12 +16,11 @@ from controller.entry.shared_secret import (
     ADDRESS_FIELD,
     SECRET_HEADERS,
     says_it,
-    secret_name,
     signs_with_it,
 )
 from controller.ports import Secrets
 
-__all__ = ["REGISTRIES", "SECRET_HEADERS", "image_pushed", "registry_webhook", "secret_name"]
+__all__ = ["REGISTRIES", "SECRET_HEADERS", "image_pushed", "registry_webhook"]
 
 log = logging.getLogger("slipway.webhooks")
 

@@ -83,9 +83,14 @@ class _Making:
             await self._application(subject)
         if PartKind.CONFIGURATION in wanted and self.means.sites is not None:
             await self._configuration(subject)
+        kinds = {kind for kind, _ in self.means.exporters}
+        if PartKind.SECRETS in wanted - kinds:
+            await self._tell_of_set("no Key Vault is configured: its secrets are NOT in this set")
         for kind, exporter in self.means.exporters:
             if kind in wanted:
-                await self._put(kind, exporter.export(subject.app), known.get(kind.value))
+                await self._put(
+                    kind, exporter.export(subject.app, self._tell_of_set), known.get(kind.value)
+                )
         return await self._finish()
 
     async def _application(self, subject: BackupSubject) -> None:
@@ -120,6 +125,9 @@ class _Making:
                 )
         self.parts.append(known)
         await self.tell(f"{self.identity}: {known.name} is kept, {known.plain_bytes:,} bytes")
+
+    async def _tell_of_set(self, text: str) -> None:
+        await self.tell(f"{self.identity}: {text}")
 
     async def _finish(self) -> Manifest:
         started = begun_at(self.identity)

@@ -1,8 +1,8 @@
 """How work on backups says how far it is."""
 
-from collections.abc import Awaitable, Callable
-
-Tell = Callable[[str], Awaitable[None]]
+from controller.ports_data import (
+    Tell as Tell,  # noqa: PLC0414 - the ports own it
+)
 
 
 async def tell_nobody(_: str) -> None:

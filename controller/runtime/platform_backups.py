@@ -17,6 +17,7 @@ from controller.ports_data import (
     RestorePointOrder,
     RestorePointProgress,
     RestorePoints,
+    Tell,
 )
 from controller.recovery.reading import written
 
@@ -123,9 +124,12 @@ class PlatformBackupPart:
         self._sleep = sleep
         self._patience = patience
 
-    async def export(self, app: AppSpec) -> AsyncGenerator[bytes]:
+    async def export(self, app: AppSpec, tell: Tell) -> AsyncGenerator[bytes]:
         """See `PartExporter`."""
-        yield written(await self.note(app))
+        note = await self.note(app)
+        if note.missing_because and note.server:
+            await tell(f"no backup by the platform is beside this set: {note.missing_because}")
+        yield written(note)
 
     async def note(self, app: AppSpec) -> PlatformNote:
         """Make the backup, and return what there is to say of it."""

@@ -17,6 +17,7 @@ from controller.adapters.memory.vault import MemoryVault
 from controller.core.model import AppState, Image, Record, Release, RolloutId
 from controller.ports_data import SiteExport
 from controller.runtime.backups_documents import application, configuration
+from controller.runtime.backups_tell import tell_nobody
 from tests.adapters.stands import TARGET, SandboxStand, image, sandbox_stand
 from tests.core.build import APP, BLUE, T0, spec
 from tests.runtime.backups_kit import Subjects, means
@@ -104,10 +105,10 @@ async def test_slipways_own_rows_are_exported_as_they_are_stored() -> None:
     state = replace(loaded.state, releases=(release,), sequence=2)
     await store.save(loaded, state, [judged, replace(judged, what="Done", evidence=None)])
 
-    lines = [line async for line in StateExport(store, store).export(spec())]
+    lines = [line async for line in StateExport(store, store).export(spec(), tell_nobody)]
     rows = [json.loads(line) for line in lines]
     assert [next(iter(row)) for row in rows] == ["form", "head", "audit", "audit"]
     head = decode(json.dumps(rows[1]["head"]), AppState)
     assert head == (await store.load(APP)).state
-    index = [json.loads(line) async for line in EvidenceIndex(store).export(spec())]
+    index = [json.loads(line) async for line in EvidenceIndex(store).export(spec(), tell_nobody)]
     assert index == [{"path": "evidence/shop/r1/7.json", "sha256": "ab" * 32, "audit": 1}]

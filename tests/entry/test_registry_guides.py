@@ -8,8 +8,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from controller.config.fields import RegistryHost, Repository
+from controller.core.doors import REGISTRY_DOORS, secret_name
 from controller.entry.registries.pushes import Notice
-from controller.entry.shared_secret import secret_name
 from controller.entry.webhooks import REGISTRIES
 
 GUIDES = Path(__file__).parents[2] / "docs" / "registries"
@@ -51,3 +51,7 @@ def test_every_host_and_repository_in_the_guides_may_stand_in_apps_yaml() -> Non
     for host in named:
         assert hosts.validate_python(host) == host
     assert repositories.validate_python("library/nginx")
+
+
+def test_each_door_of_a_registry_has_its_secret_backed_up() -> None:
+    assert set(REGISTRY_DOORS) == set(REGISTRIES)

@@ -28,6 +28,7 @@ from controller.ports_data import (
     RestorePointOrder,
 )
 from controller.recovery.reading import plain
+from controller.runtime.backups_tell import tell_nobody
 from controller.runtime.pitr import PointInTime
 from controller.runtime.pitr_job import plan_request_of, request_of
 from controller.runtime.pitr_means import PitrMeans, PitrNotYet, PitrReport, PitrRequest
@@ -412,7 +413,7 @@ async def test_a_set_says_which_backup_the_platform_made_beside_it(stand: Stand)
     async with stand.platform() as platform:
         document = b"".join([each async for each in PlatformBackupPart(
             platform, later, sleep=later.sleep
-        ).export(an_app())])  # fmt: skip
+        ).export(an_app(), tell_nobody)])  # fmt: skip
     assert note.name.encode() in document
 
 

@@ -189,7 +189,9 @@ async def remembered(*, serves: bool = True) -> Memory:
         for n in range(3)
     ]
     await store.save(await store.load(APP), state, records, ended=[ended])
-    content = b"".join([line async for line in StateExport(store, store).export(spec())])
+    content = b"".join(
+        [line async for line in StateExport(store, store).export(spec(), tell_nobody)]
+    )
     memory = Memory(content, store)
     serving = image(1 if serves else 2)
     memory.world.create_site(TARGET, image=serving.reference, release=serving.digest)
@@ -256,7 +258,9 @@ async def test_a_restore_whose_answer_was_lost_is_done_the_second_time() -> None
 
 async def test_an_app_that_never_rolled_out_has_no_memory_to_bring_back() -> None:
     store = MemoryStore()
-    content = b"".join([line async for line in StateExport(store, store).export(spec())])
+    content = b"".join(
+        [line async for line in StateExport(store, store).export(spec(), tell_nobody)]
+    )
     memory = Memory(content, store)
 
     assert (await memory.restorer().plan(wanted(content))).changes == ()
