@@ -18,6 +18,7 @@ from controller.adapters.azure.credentials import connection_options
 from controller.adapters.azure.vault import BlobVault
 from controller.adapters.sealing import StreamSealer
 from controller.adapters.sealing_keys import PassphraseKey, ScryptCost
+from controller.adapters.tls import trust
 from controller.recovery.names import set_id
 from tests.adapters.stands import Credential
 from tests.recovery.kit import BEGUN, a_set
@@ -68,6 +69,7 @@ async def back_up(url: str, ca_file: str, container: str, tail: str, killer: Kil
 
 
 def main(url: str, ca_file: str, container: str) -> None:
+    trust(Path(ca_file))  # read once, not in each child
     for answered in (False, True):
         for at in range(1, _MOST):
             tail = f"{answered:d}{at:03x}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from controller.adapters.azure.credentials import connection_options
 from controller.adapters.azure.vault import BlobVault
+from controller.adapters.tls import trust
 from controller.ports_data import DatabaseAddress, DatabaseLogin
 from controller.recovery.names import check_set_id
 from controller.runtime.backups import Backups
@@ -63,6 +64,7 @@ def main(url: str, ca_file: str, port: str, name: str, what: str, *words: str) -
     if what == "restore":
         asyncio.run(restore(url, Path(ca_file), login, words[0]))
         return
+    trust(Path(ca_file))  # read once, not in each child
     for at in words:
         child = os.fork()
         if child == 0:
