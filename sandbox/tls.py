@@ -6,7 +6,6 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,12 +18,12 @@ _LIFETIME = dt.timedelta(days=30)
 class Authority:
     """Files of one loopback certificate authority.
 
-    ``ca_file`` is the authority alone, ``bundle_file`` the public roots plus it (for
-    ``SSL_CERT_FILE``), ``cert_file`` and ``key_file`` the servers' common certificate.
+    ``ca_file`` is the authority, for ``SSL_CERT_FILE`` too: nobody here talks to a public server,
+    and to read the public roots takes 40 ms each time. ``cert_file`` and ``key_file`` are the
+    servers' common certificate.
     """
 
     ca_file: Path
-    bundle_file: Path
     cert_file: Path
     key_file: Path
 
@@ -44,7 +43,6 @@ def create_authority(directory: Path) -> Authority:
     directory.mkdir(parents=True, exist_ok=True)
     files = Authority(
         ca_file=directory / "ca.pem",
-        bundle_file=directory / "bundle.pem",
         cert_file=directory / "server.pem",
         key_file=directory / "server.key",
     )
@@ -55,9 +53,6 @@ def create_authority(directory: Path) -> Authority:
 
     pem = serialization.Encoding.PEM
     files.ca_file.write_bytes(authority.public_bytes(pem))
-    files.bundle_file.write_bytes(
-        Path(certifi.where()).read_bytes() + b"\n" + authority.public_bytes(pem)
-    )
     files.cert_file.write_bytes(server.public_bytes(pem))
     files.key_file.write_bytes(
         server_key.private_bytes(

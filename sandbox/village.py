@@ -265,7 +265,7 @@ class Village:
         return {
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
-            "SSL_CERT_FILE": str(self.authority.bundle_file),
+            "SSL_CERT_FILE": str(self.authority.ca_file),
             "SLIPWAY_CA_FILE": str(self.authority.ca_file),
             "SLIPWAY_CONFIG": str(apps),
             "SLIPWAY_SITE_SCHEME": "http",
