@@ -7,13 +7,14 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import aiohttp
 
+from sandbox.app_service.forked import ForkedProcess, fork
 from sandbox.app_service.images import Image
 
 _LOG_BYTES = 256 * 1024
@@ -21,7 +22,10 @@ _PING_INTERVAL_SECONDS = 0.02
 _ANSWER_SECONDS = 230.0  # the front end's own limit for one silent request
 _IDLE_CONNECTION_SECONDS = 2.0  # below what app servers use, so that they never hang up first
 _PR_SET_PDEATHSIG = 1
+_PRELOAD = "SANDBOX_PRELOAD"  # of an image: modules that its script imports, which is all Python
 _LIBC = ctypes.CDLL(None)
+
+Process = asyncio.subprocess.Process | ForkedProcess
 
 
 class ContainerLog:
@@ -69,7 +73,7 @@ class Container:
         wanted: Wanted,
         image: Image,
         reservation: socket.socket,
-        process: asyncio.subprocess.Process,
+        process: Process,
     ) -> None:
         self.name = name
         self.wanted = wanted
@@ -88,16 +92,8 @@ class Container:
         """Start the process; it does not answer yet."""
         reservation = _reserved_port()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *_command(wanted, image),
-                cwd=image.working_directory,
-                env=_environment(wanted, image, reservation.getsockname()[1]),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
+            environment = _environment(wanted, image, reservation.getsockname()[1])
+            process = await _start(_command(wanted, image), image, environment)
         except BaseException:
             reservation.close()
             raise
@@ -163,6 +159,8 @@ class Container:
             # A grandchild that left the group may hold the pipe; do not wait for it.
             await asyncio.wait({self._output}, timeout=1)
             self._output.cancel()
+        if isinstance(self.process, ForkedProcess):
+            self.process.close()
         await self.session.close()
         self._reservation.close()
 
@@ -175,6 +173,28 @@ def _session() -> aiohttp.ClientSession:
         auto_decompress=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_ANSWER_SECONDS),
+    )
+
+
+async def _start(command: Sequence[str], image: Image, environment: Mapping[str, str]) -> Process:
+    """Start a process, as a fork where the image names what its script imports."""
+    directory = image.working_directory
+    modules = image.environment.get(_PRELOAD, "").split()
+    match command:
+        case [sys.executable, script] if modules and sys.platform == "linux":
+            with suppress(ConnectionError):  # no server: the long way is always there
+                return await fork(modules, script, directory=directory, environment=environment)
+        case _:
+            pass
+    return await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
     )
 
 
@@ -215,7 +235,7 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def _copy(process: asyncio.subprocess.Process, log: ContainerLog) -> None:
+async def _copy(process: Process, log: ContainerLog) -> None:
     if process.stdout is None:
         return
     while chunk := await process.stdout.read(65536):

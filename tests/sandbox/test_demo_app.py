@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sandbox.demo_app.images import DemoImage, demo_image
+from sandbox.demo_app.images import IMPORTS, DemoImage, demo_image
 from sandbox.postgres import PostgresServer
 from sandbox.registry import Registry, push_image
 from sandbox.tls import create_authority
@@ -439,6 +439,7 @@ def test_behaviour_is_baked_in_as_variables() -> None:
         "DEMO_LEAK": "0.1,40.0,5.0",
         "DEMO_NEVER_READY": "0",
         "DEMO_SEED": "0",
+        "SANDBOX_PRELOAD": IMPORTS,
     }
     with pytest.raises(TypeError, match="latencyms"):
         demo_image("2", latencyms=3)  # type: ignore[call-arg]  # the claim is the refusal
