@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NewType
 
 from controller.core.errors import MalformedError
@@ -12,6 +13,7 @@ _APP: Final = r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?"
 _SET: Final = re.compile(rf"(?P<time>\d{{8}}T\d{{6}}Z)-(?P<app>{_APP})-(?P<tail>[0-9a-f]{{4,16}})")
 _PART: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _TIME: Final = "%Y%m%dT%H%M%SZ"
+_REMEMBERED: Final = 1 << 12  # times: a set is asked when it was begun again and again
 
 
 def set_id(app: str, started_at: datetime, tail: str) -> SetId:
@@ -85,6 +87,7 @@ def set_path(identity: SetId) -> str:
     return f"{app_of(check_set_id(identity))}/{identity}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _moment(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, _TIME).replace(tzinfo=UTC)

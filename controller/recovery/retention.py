@@ -79,10 +79,11 @@ def decide(
             reasons.setdefault(each.id, []).append(reason)
     good = [each for each in ordered if _is_good(each, now)]
     _keep_by_rule(good, policy, reasons)
+    verified = sum(each.is_verified for each in good)
     refused = {
         each.id: why
         for each in ordered
-        if each.id not in reasons and (why := _refusal(each, good, policy, now))
+        if each.id not in reasons and (why := _refusal(each, verified, policy, now))
     }
     gone = [each.id for each in ordered if each.id not in reasons and each.id not in refused]
     return Retention(
@@ -147,9 +148,7 @@ def _one_for_each(
     return chosen
 
 
-def _refusal(
-    each: StoredSet, good: Sequence[StoredSet], policy: RetentionPolicy, now: datetime
-) -> str | None:
+def _refusal(each: StoredSet, verified: int, policy: RetentionPolicy, now: datetime) -> str | None:
     """Return why a set that no rule keeps is left alone all the same."""
     if each.condition is Condition.UNREADABLE:
         return f"unreadable: {each.problem} Look at it, and remove it by hand."
@@ -159,7 +158,6 @@ def _refusal(
         return "incomplete, perhaps still under way: it goes after 24 hours" if is_young else None
     if each.is_suspect:
         return "its last verification failed: look at it, and remove it by hand"
-    verified = sum(other.is_verified for other in good)
     if verified < policy.min_verified:
         return f"only {verified} verified, {policy.min_verified} must stay: verify more sets first"
     return None
