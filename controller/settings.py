@@ -44,7 +44,10 @@ class Settings:
     sweep_grace: timedelta
     config_refresh: timedelta
     backup_url: str  # of the container of backup sets; empty: none are made
-    backup_key: str  # secret with the key that seals them; empty: they are not encrypted
+    # What seals them, the first that is given; the others open older ones. None: not encrypted.
+    backup_vault_key: str  # an RSA key in Key Vault
+    backup_key: str  # a secret that is a key
+    backup_passphrase: str  # a secret that is a passphrase
 
     @staticmethod
     def read(environment: Mapping[str, str]) -> "Settings":
@@ -84,7 +87,9 @@ class Settings:
             sweep_grace=reader.seconds("SLIPWAY_SWEEP_GRACE_SECONDS", 60),
             config_refresh=reader.seconds("SLIPWAY_CONFIG_REFRESH_SECONDS", 30),
             backup_url=reader.url("SLIPWAY_BACKUP_URL", ""),
+            backup_vault_key=reader.optional("SLIPWAY_BACKUP_VAULT_KEY") or "",
             backup_key=reader.optional("SLIPWAY_BACKUP_KEY") or "",
+            backup_passphrase=reader.optional("SLIPWAY_BACKUP_PASSPHRASE") or "",
         )
         if settings.alerts_audience and not _GUID.fullmatch(settings.alerts_tenant):
             reader.problems.append(
@@ -95,6 +100,8 @@ class Settings:
             reader.problems.append(
                 f"SLIPWAY_BACKUP_URL is {settings.backup_url!r}, which names no container"
             )
+        if settings.backup_vault_key and settings.key_vault_url is None:
+            reader.problems.append("KEY_VAULT_URL is not set, which SLIPWAY_BACKUP_VAULT_KEY needs")
         if not settings.service_bus_namespace and not settings.service_bus_connection:
             reader.problems.append(f"{_SERVICE_BUS}__fullyQualifiedNamespace is not set")
         reader.finish()

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
     from pathlib import Path
 
-    from controller.ports_data import Database, DatabaseAddress
+    from controller.ports_data import Database, DatabaseAddress, KeyHolder
 
 T = TypeVar("T")
 
@@ -116,8 +116,17 @@ async def keep_in_container(
         await credential.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenKeys:
+    """What opens sealed sets without a controller; all that is given is tried."""
+
+    value: str | None = field(default=None, repr=False)  # of the key, in base64
+    passphrase: str | None = field(default=None, repr=False)
+    vault_key: str | None = None  # https://VAULT/keys/NAME
+
+
 async def fetch_part(
-    url: str, set_id: str, part: str, *, key: str | None, ca_file: Path | None
+    url: str, set_id: str, part: str, *, keys: GivenKeys, ca_file: Path | None
 ) -> AsyncGenerator[bytes]:
     """Return a part of a backup set as it was put in, straight from the storage account.
 
@@ -125,7 +134,7 @@ async def fetch_part(
         url: of the blob container.
         set_id: which set.
         part: its part's name, such as ``database``.
-        key: what the set was encrypted with, in base64; None: nothing.
+        keys: what the set was sealed with.
         ca_file: certificate authority to trust beside the public ones.
 
     Raises:
@@ -135,18 +144,19 @@ async def fetch_part(
     from controller.adapters.azure.credentials import connection_options, default_credential
     from controller.adapters.azure.vault import BlobVault
     from controller.adapters.sealing import StreamSealer
-    from controller.adapters.sealing_keys import GivenKeySecrets, SecretKey
+    from controller.adapters.sealing_keys import KeyRing
     from controller.recovery.names import check_set_id
     from controller.wiring_data import split_container
 
     identity = check_set_id(set_id)
     service, container = split_container(url)
     credential = default_credential(ca_file)
+    holders = dict(_holders(keys, credential, ca_file))
     vault = BlobVault(
         service,
         credential,
         container=container,
-        sealer=StreamSealer(SecretKey(GivenKeySecrets(key), "given")) if key else None,
+        sealer=StreamSealer(KeyRing(holders)) if holders else None,
         options=connection_options(ca_file),
     )
     try:
@@ -155,8 +165,43 @@ async def fetch_part(
             async for piece in stream:
                 yield piece
     finally:
+        for holder in holders.values():
+            if close := getattr(holder, "close", None):
+                await close()
         await vault.close()
         await credential.close()
+
+
+def _holders(
+    keys: GivenKeys, credential: Any, ca_file: Path | None
+) -> Iterator[tuple[str, KeyHolder]]:
+    from controller.adapters.sealing_keys import (
+        PASSPHRASE,
+        SECRET,
+        GivenKeySecrets,
+        PassphraseKey,
+        SecretKey,
+    )
+
+    if keys.value:
+        yield SECRET, SecretKey(GivenKeySecrets(keys.value), "given", is_any=True)
+    if keys.passphrase:
+        yield PASSPHRASE, PassphraseKey(keys.passphrase)
+    if keys.vault_key:
+        from controller.adapters.azure.credentials import connection_options
+        from controller.adapters.azure.vault_keys import ALGORITHM, KeyVaultKeyHolder
+
+        vault, _, name = keys.vault_key.rstrip("/").rpartition("/keys/")
+        yield (
+            ALGORITHM,
+            KeyVaultKeyHolder(
+                vault,
+                name,
+                credential,
+                verify_challenge_resource=ca_file is None,  # a sandbox has no domain to compare
+                options=lambda: connection_options(ca_file),
+            ),
+        )
 
 
 class _OneLogin:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from controller.ports_data import (
         BackupSubjects,
         DatabasePlatform,
+        KeyHolder,
         Migrations,
         PartExporter,
         RestorePoints,
@@ -133,22 +134,54 @@ class DataHouse:
 
     @cached_property
     def _sealer(self) -> Sealer | None:
-        from controller.adapters.azure.vault_key import KeyVaultKeySecrets
         from controller.adapters.sealing import StreamSealer
-        from controller.adapters.sealing_keys import SecretKey, UnversionedKeySecrets
+        from controller.adapters.sealing_keys import KeyRing
 
-        name, url = self._settings.backup_key, self._settings.key_vault_url
-        if not name:
-            return None
-        if url is None:
-            return StreamSealer(SecretKey(UnversionedKeySecrets(self._shared.secrets()), name))
+        holders = dict(self._key_holders())
+        return StreamSealer(KeyRing(holders)) if holders else None
+
+    def _key_holders(self) -> Iterator[tuple[str, KeyHolder]]:
+        """Yield what holds keys of backups, the one that seals new ones first."""
+        from controller.adapters.sealing_keys import (
+            PASSPHRASE,
+            SECRET,
+            PassphraseSecret,
+            SecretKey,
+            UnversionedKeySecrets,
+        )
+
+        settings, secrets = self._settings, self._shared.secrets
+        if settings.backup_vault_key and settings.key_vault_url:
+            yield self._vault_key(settings.key_vault_url)
+        if settings.backup_key and settings.key_vault_url is None:
+            yield SECRET, SecretKey(UnversionedKeySecrets(secrets()), settings.backup_key)
+        elif settings.backup_key and settings.key_vault_url:
+            yield SECRET, self._key_in_secret(settings.key_vault_url)
+        if settings.backup_passphrase:
+            yield PASSPHRASE, PassphraseSecret(secrets(), settings.backup_passphrase)
+
+    def _vault_key(self, url: str) -> tuple[str, KeyHolder]:
+        from controller.adapters.azure.vault_keys import ALGORITHM, KeyVaultKeyHolder
+
+        return ALGORITHM, KeyVaultKeyHolder(
+            url,
+            self._settings.backup_vault_key,
+            self._shared.credential(),
+            verify_challenge_resource=self._settings.key_vault_verify_challenge,
+            options=self._shared.options,
+        )
+
+    def _key_in_secret(self, url: str) -> KeyHolder:
+        from controller.adapters.azure.vault_key import KeyVaultKeySecrets
+        from controller.adapters.sealing_keys import SecretKey
+
         keys = KeyVaultKeySecrets(
             url,
             self._shared.credential(),
             verify_challenge_resource=self._settings.key_vault_verify_challenge,
             options=self._shared.options(),
         )
-        return StreamSealer(SecretKey(keys, name))
+        return SecretKey(keys, self._settings.backup_key)
 
     @cached_property
     def _vault(self) -> Vault:

@@ -1,7 +1,7 @@
 """Key Vault's secrets over HTTPS, as azure-keyvault-secrets speaks to them.
 
-Differences from Azure: deletion, recovery and purge are complete at once; keys and certificates
-do not exist; a backup blob is not encrypted.
+Differences from Azure: deletion, recovery and purge are complete at once; certificates do not
+exist; a backup blob is not encrypted. Keys are in `sandbox.key_vault_keys`.
 """
 
 import base64
@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from sandbox.key_vault_keys import KeyRefusedError, Keys
 from sandbox.tls import Authority
 from sandbox.tokens import TENANT, TokenRefusedError, check
 from sandbox.web import WebServer
@@ -112,6 +113,7 @@ class KeyVault:
     ) -> None:
         self.secrets: dict[str, Secret] = {}  # by lower-cased name, as in Azure
         self.deleted: dict[str, Secret] = {}
+        self.keys = Keys()
         self.requests: Counter[str] = Counter()
         self.denied: set[str] = set()
         self.behind_firewall = False  # nobody gets in
@@ -167,6 +169,7 @@ class KeyVault:
             web.get(gone, self._get_deleted, name="get-deleted"),
             web.post(f"{gone}/recover", self._recover, name="recover"),
             web.delete(gone, self._purge, name="purge"),
+            *self.keys.routes(),
         ]
 
     @web.middleware
@@ -178,6 +181,8 @@ class KeyVault:
             return await handler(request)
         except KeyVaultError as error:
             return error.response()
+        except KeyRefusedError as refused:
+            return KeyVaultError(*refused.args).response()
 
     def _authorize(self, request: web.Request) -> None:
         authorization = request.headers.get("Authorization")

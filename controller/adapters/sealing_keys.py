@@ -1,8 +1,8 @@
-"""Who holds the key of backups: a passphrase, or a secret in Key Vault.
+"""Who holds the key of backups: a passphrase, a secret in Key Vault, or several of them.
 
-Both wrap with AES-256-GCM. A Key Vault *key* (RSA, which never leaves the vault) needs another SDK;
-until then the 256-bit key is the value of a Key Vault *secret*, named by name and version: whoever
-may read that secret can open the backups.
+Both wrap with AES-256-GCM. The 256-bit key is the value of a Key Vault *secret*, named by name and
+version: whoever may read that secret can open the backups. A key that never leaves its vault is in
+`controller.adapters.azure.vault_keys`.
 """
 
 import asyncio
@@ -19,24 +19,31 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from controller.core.errors import BackupKeyError, ConfigurationError
 from controller.ports import Secrets
+from controller.ports_data import KeyHolder
 from controller.recovery.manifest import WrappedKey
 
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _SALT_BYTES: Final = 16
 _SHORTEST: Final = 12  # characters of a passphrase
-_PASSPHRASE: Final = "scrypt+AES-256-GCM"  # noqa: S105 - an algorithm
-_SECRET: Final = "key-vault-secret+AES-256-GCM"  # noqa: S105 - an algorithm
+PASSPHRASE: Final = "scrypt+AES-256-GCM"  # noqa: S105 - an algorithm
+SECRET: Final = "key-vault-secret+AES-256-GCM"  # noqa: S105 - an algorithm
 _LARGEST_COST: Final = 1 << 23  # of n * r: 1 GiB of memory
-_FIND_KEY: Final = "Configure the key that the set was made with."
+FIND_KEY: Final = "Configure the key that the set was made with."
 
 
-def _wrap(key: bytes, holder: bytes, context: bytes) -> str:
+def wrap_with(holder: bytes, key: bytes, context: bytes) -> str:
+    """Return *key* under *holder*, in base64: it opens in the same *context* only."""
     nonce = os.urandom(_NONCE_BYTES)
     return base64.b64encode(nonce + AESGCM(holder).encrypt(nonce, key, context)).decode()
 
 
-def _unwrap(wrapped: WrappedKey, holder: bytes, context: bytes) -> bytes:
+def open_with(holder: bytes, wrapped: WrappedKey, context: bytes) -> bytes:
+    """Return what `wrap_with` wrapped.
+
+    Raises:
+        BackupKeyError: under another key, in another context, or it was changed.
+    """
     try:
         sealed = base64.b64decode(wrapped.wrapped, validate=True)
         return AESGCM(holder).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
@@ -44,7 +51,7 @@ def _unwrap(wrapped: WrappedKey, holder: bytes, context: bytes) -> bytes:
         raise BackupKeyError(
             f"A backup's data key does not open with {wrapped.key_id!r}: that is another key now,"
             " or what was wrapped belongs to another set or was changed.",
-            fix=_FIND_KEY,
+            fix=FIND_KEY,
         ) from error
 
 
@@ -53,7 +60,7 @@ def _check_kind(wrapped: WrappedKey, ours: str, name: str) -> None:
         raise BackupKeyError(
             f"The backup was sealed with {wrapped.key_id!r} ({wrapped.algorithm});"
             f" configured is {name!r} ({ours}).",
-            fix=_FIND_KEY,
+            fix=FIND_KEY,
         )
 
 
@@ -97,17 +104,17 @@ class PassphraseKey:
         holder = await self._key(self._salt, self.cost)
         cost = {"n": str(self.cost.n), "r": str(self.cost.r), "p": str(self.cost.p)}
         return WrappedKey(
-            algorithm=_PASSPHRASE,
+            algorithm=PASSPHRASE,
             key_id="passphrase",
-            wrapped=_wrap(key, holder, context),
+            wrapped=wrap_with(holder, key, context),
             parameters={"salt": self._salt.hex(), **cost},
         )
 
     async def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> bytes:
         """See `KeyHolder.unwrap`."""
-        _check_kind(wrapped, _PASSPHRASE, "passphrase")
+        _check_kind(wrapped, PASSPHRASE, "passphrase")
         salt, cost = _parameters(wrapped.parameters)
-        return _unwrap(wrapped, await self._key(salt, cost), context)
+        return open_with(await self._key(salt, cost), wrapped, context)
 
     async def _key(self, salt: bytes, cost: ScryptCost) -> bytes:
         known = self._keys.get((salt, cost))
@@ -147,6 +154,68 @@ def _parameters(parameters: Mapping[str, str]) -> tuple[bytes, ScryptCost]:
             fix="Restore another set.",
         )
     return salt, ScryptCost(n, r, p)
+
+
+class PassphraseSecret:
+    """Implements `KeyHolder` with a passphrase that is a secret, read when it is first needed.
+
+    Args:
+        secrets: where it is.
+        name: of the secret.
+        cost: what guessing it costs.
+    """
+
+    def __init__(self, secrets: Secrets, name: str, cost: ScryptCost | None = None) -> None:
+        self._secrets = secrets
+        self._name = name
+        self._cost = cost or ScryptCost()
+        self._known: PassphraseKey | None = None
+
+    async def wrap(self, key: bytes, *, context: bytes) -> WrappedKey:
+        """See `KeyHolder.wrap`."""
+        return await (await self._key()).wrap(key, context=context)
+
+    async def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> bytes:
+        """See `KeyHolder.unwrap`."""
+        return await (await self._key()).unwrap(wrapped, context=context)
+
+    async def _key(self) -> PassphraseKey:
+        value = await self._secrets.get(self._name)
+        if value is None:
+            raise ConfigurationError(
+                f"There is no secret {self._name!r} with the passphrase of backups.",
+                fix="Put a long one there, such as `openssl rand -base64 32` prints.",
+            )
+        if self._known is None or self._known.passphrase != value:
+            self._known = PassphraseKey(value, self._cost)
+        return self._known
+
+
+class KeyRing:
+    """Implements `KeyHolder` with several: the first seals, each opens what its kind has sealed.
+
+    Args:
+        holders: by the algorithm that they write, the one that seals first.
+    """
+
+    def __init__(self, holders: Mapping[str, KeyHolder]) -> None:
+        self._holders = dict(holders)
+        self._first = next(iter(self._holders.values()))
+
+    async def wrap(self, key: bytes, *, context: bytes) -> WrappedKey:
+        """See `KeyHolder.wrap`."""
+        return await self._first.wrap(key, context=context)
+
+    async def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> bytes:
+        """See `KeyHolder.unwrap`."""
+        holder = self._holders.get(wrapped.algorithm)
+        if holder is None:
+            raise BackupKeyError(
+                f"The backup was sealed with {wrapped.key_id!r} ({wrapped.algorithm});"
+                f" configured is {' and '.join(self._holders)}.",
+                fix=FIND_KEY,
+            )
+        return await holder.unwrap(wrapped, context=context)
 
 
 # --- A secret in Key Vault ------------------------------------------------------------------------
@@ -206,11 +275,18 @@ class SecretKey:
 
     Wrapping uses the current version, unwrapping the one that wrapped: rotate at will, and keep
     the old versions for as long as there are sets that need them.
+
+    Args:
+        secrets: where it is.
+        name: of the secret. A set that names another one is refused: whoever knows any secret of
+            the vault could have made it.
+        is_any: take whatever name a set gives; for one value that a person brings along.
     """
 
-    def __init__(self, secrets: KeySecrets, name: str) -> None:
+    def __init__(self, secrets: KeySecrets, name: str, *, is_any: bool = False) -> None:
         self._secrets = secrets
         self._name = name
+        self._is_any = is_any
 
     async def wrap(self, key: bytes, *, context: bytes) -> WrappedKey:
         """See `KeyHolder.wrap`."""
@@ -221,16 +297,21 @@ class SecretKey:
                 fix="Put the output of `openssl rand -base64 32` there.",
             )
         return WrappedKey(
-            algorithm=_SECRET,
+            algorithm=SECRET,
             key_id=f"{self._name}/{secret.version}",
-            wrapped=_wrap(key, self._bytes(self._name, secret), context),
+            wrapped=wrap_with(self._bytes(self._name, secret), key, context),
             parameters={},
         )
 
     async def unwrap(self, wrapped: WrappedKey, *, context: bytes) -> bytes:
         """See `KeyHolder.unwrap`."""
-        _check_kind(wrapped, _SECRET, self._name)
+        _check_kind(wrapped, SECRET, self._name)
         name, _, version = wrapped.key_id.partition("/")
+        if name != self._name and not self._is_any:
+            raise BackupKeyError(
+                f"The backup was sealed with secret {name!r}; configured is {self._name!r}.",
+                fix=FIND_KEY,
+            )
         secret = await self._secrets.read(name, version)
         if secret is None:
             raise BackupKeyError(
@@ -238,7 +319,7 @@ class SecretKey:
                 " which is not there, disabled or expired.",
                 fix="Recover or enable it in Key Vault; without it the backup is lost.",
             )
-        return _unwrap(wrapped, self._bytes(name, secret), context)
+        return open_with(self._bytes(name, secret), wrapped, context)
 
     @staticmethod
     def _bytes(name: str, secret: KeySecret) -> bytes:
