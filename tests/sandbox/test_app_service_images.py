@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.app_service.images import ImagePullError, Reference, RegistryPuller, parse_reference
 from sandbox.tls import create_authority
-from tests.sandbox.app_service_kit import Registry
+from tests.sandbox.app_service_kit import PRELOAD, Registry
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -50,8 +50,8 @@ async def test_an_image_is_unpacked_once(registry: Registry, tmp_path: Path) -> 
     pull = puller(registry, tmp_path / "images")
     first = await pull.pull(reference)
     assert (first.working_directory / "app.py").is_file()
-    assert first.command == ("python", "-S", "app.py")  # Entrypoint, then Cmd
-    assert first.environment == {"RELEASE": "v1"}
+    assert first.command == ("python", "app.py")  # Entrypoint, then Cmd
+    assert first.environment == {**PRELOAD, "RELEASE": "v1"}
     asked = len(registry.requests)
 
     second = await pull.pull(f"{registry.host}/shop:v1")
@@ -63,7 +63,7 @@ async def test_an_index_leads_to_the_linux_image(registry: Registry, tmp_path: P
     """The image's digest is that of the platform's manifest, not the one that was asked for."""
     reference = registry.push("v1", environment={"RELEASE": "v1"}, index=True)
     image = await puller(registry, tmp_path / "images").pull(reference)
-    assert image.environment == {"RELEASE": "v1"}
+    assert image.environment == {**PRELOAD, "RELEASE": "v1"}
     assert image.digest != reference.partition("@")[2]
 
 

@@ -180,7 +180,10 @@ async def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
 
 _ORPHAN = """
 import asyncio, pathlib, sys
+from tests.sandbox import app_service_kit
 from tests.sandbox.app_service_kit import running
+
+app_service_kit.PRELOAD.clear()
 
 async def main():
     async with running(pathlib.Path(sys.argv[1]), slots=()) as world:
