@@ -10,6 +10,7 @@ from controller.adapters.azure import pull_access, ramp_rules, release_settings
 from controller.adapters.azure.arm_clients import ArmClients
 from controller.adapters.azure.arm_site import ArmSlot
 from controller.adapters.azure.slot_reader import SlotRead, mode_of, read_slot
+from controller.adapters.azure.together import together
 from controller.core.errors import BusyError
 from controller.core.plan import PRODUCTION, Routing, SlotName, Target
 from controller.ports import Hosts, SiteView
@@ -55,10 +56,8 @@ class AppServicePlatform:
         """
         names = _slots_of(target)
         production = self._slot(target, PRODUCTION)
-        slots, sticky = await asyncio.gather(
-            asyncio.gather(*(read_slot(self._slot(target, name), name) for name in names)),
-            production.sticky_names(),
-        )
+        reading = together(*(read_slot(self._slot(target, name), name) for name in names))
+        slots, sticky = await asyncio.gather(reading, production.sticky_names())
         views = {slot.view.name: slot.view for slot in slots}
         hosts = self._remember(target, {name: view.host for name, view in views.items()})
         split = ramp_rules.read_rules(_rules(slots[0].parts.configuration), hosts.slots)
@@ -140,7 +139,7 @@ class AppServicePlatform:
         return False
 
     async def _look_up_hosts(self, target: Target, names: Sequence[SlotName]) -> Hosts:
-        found = await asyncio.gather(*(self._slot(target, name).host() for name in names))
+        found = await together(*(self._slot(target, name).host() for name in names))
         return self._remember(target, dict(zip(names, found, strict=True)))
 
     def _remember(self, target: Target, hosts: Mapping[SlotName, str]) -> Hosts:
