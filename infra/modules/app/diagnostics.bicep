@@ -166,7 +166,15 @@ resource autoscaleDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-
   name: settingName
   properties: {
     workspaceId: workspaceId
-    logs: everyLog
-    metrics: everyMetric
+    logs: [
+      {
+        category: 'AutoscaleEvaluations'
+        enabled: true
+      }
+      {
+        category: 'AutoscaleScaleActions'
+        enabled: true
+      }
+    ]
   }
 }

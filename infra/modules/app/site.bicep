@@ -64,6 +64,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
   }
   properties: {
     serverFarmId: planId
+    reserved: true // Linux
     httpsOnly: true
     clientAffinityEnabled: clientAffinity
     publicNetworkAccess: 'Enabled'
@@ -91,6 +92,7 @@ resource slots 'Microsoft.Web/sites/slots@2025-03-01' = [
     }
     properties: {
       serverFarmId: planId
+      reserved: true
       httpsOnly: true
       clientAffinityEnabled: clientAffinity
       publicNetworkAccess: 'Enabled'
