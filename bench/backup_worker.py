@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 from azure.core.credentials import AccessToken
 
+from bench.memory import peak_mb
 from controller.adapters.azure.credentials import connection_options
 from controller.adapters.azure.vault import BlobVault
 from controller.adapters.clock import SystemClock
@@ -135,7 +135,7 @@ async def work(given: dict[str, Any]) -> None:
     begin = time.perf_counter()
     said = await jobs[given["what"]]()
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     await worker.vault.close()
     print(json.dumps({"seconds": seconds, "peak_mb": peak, "said": said}))
 

@@ -21,11 +21,12 @@ from controller.verdict.question import Pair, Question
 ROOT = Path(__file__).resolve().parents[1]
 _RUNS = 7
 _MEASURE = """
-import json, resource, time
+import json, time
 started = time.perf_counter()
 {statement}
-print(json.dumps([time.perf_counter() - started,
-                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+took = time.perf_counter() - started
+from bench.memory import peak_mb
+print(json.dumps([took, peak_mb()]))
 """
 
 
@@ -48,7 +49,6 @@ def _fresh(statement: str) -> tuple[list[float], float]:
 
 def imports() -> list[Figure]:
     """Measure what a cold start costs."""
-    bare, _ = _fresh("pass")
     library, _ = _fresh("import azure.functions")
     ours, memory = _fresh("import function_app")
     everything, all_memory = _fresh(
@@ -75,7 +75,7 @@ def imports() -> list[Figure]:
         ),
         Figure(
             name="with every door's parts and adapters",
-            measured=f"{spread(everything)}, {all_memory:.0f} MB; interpreter {min(bare):.3f} s",
+            measured=f"{spread(everything)}, {all_memory:.0f} MB",
         ),
     ]
 
