@@ -270,6 +270,9 @@ async def test_a_missing_right_refuses_the_plan_and_a_strange_blob_the_restore(
     plan = await restorer(holder).plan(kept)
     assert "secrets/readMetadata/action" in plan.refusal
     vault.denied.clear()
+    vault.behind_firewall = True
+    assert "network rules" in (await restorer(holder).plan(kept)).refusal
+    vault.behind_firewall = False
     strange = wanted(
         json.dumps({"vault": vault.url}).encode() + b"\n"
         + json.dumps({"name": "x", "blob": base64.b64encode(b"?").decode()}).encode() + b"\n"

@@ -32,6 +32,8 @@ _SECRET_PATH: Final = re.compile(r"/secrets/([^/]+)(?:/[^/]*)?/?", re.IGNORECASE
 _NAMED: Final = re.compile(r"(VaultName|SecretName)=([^;\s]+)", re.IGNORECASE)
 _NAME: Final = re.compile(r"[0-9A-Za-z-]{1,127}")
 _NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+_FIREWALL: Final = "ForbiddenByFirewall"
 _DENIED: Final = frozenset({401, 403})
 _RIGHT_MISSING: Final = frozenset({"", "ForbiddenByRbac", "ForbiddenByPolicy", "AccessDenied"})
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -178,7 +180,8 @@ class KeyVaultSecrets(_Client):
         request = HttpRequest("POST", f"/deletedsecrets/{quote(name)}/recover")
         try:
             answer = await self.sdk.send_request(request)
-            if answer.status_code != _NOT_FOUND:  # else it is back, or gone for good
+            # Gone for good, back already, or on its way: who asks looks what came of it.
+            if answer.status_code not in {_NOT_FOUND, _CONFLICT}:
                 answer.raise_for_status()
         except (AzureError, OSError, TimeoutError) as error:
             raise _error(error, name, "recover") from error
@@ -194,21 +197,25 @@ def _error(error: Exception, name: str, action: str) -> Exception:
     if status not in _CLIENT_ERRORS or status in _BUSY:
         return _away(error)
     what = f"Key Vault refuses to {action} secret {name!r}: {_refusal(error, action)}."
+    if _codes(error)[1] == _FIREWALL:
+        fix = "Let Slipway's subnet or private endpoint into the vault's network rules."
+        return AccessDeniedError(what, fix=fix)
     if status in _DENIED:
         return AccessDeniedError(what, fix="See the rights in docs/data.md.")
-    return PermanentError(
-        what,
-        fix="A blob is taken only by a vault of the same subscription and geography as its own.",
-    )
+    if action == "restore":
+        fix = "A blob is taken only by a vault of the same subscription and geography as its own."
+        return PermanentError(what, fix=fix)
+    return PermanentError(what, fix="Look at the secret in the vault.")
 
 
 def _refusal(error: HttpResponseError, action: str) -> str:
     """Return why Key Vault refuses, in its own code: a 403 has many reasons."""
     code, inner = _codes(error)
     if error.status_code in _DENIED and inner in _RIGHT_MISSING:
-        return f"Slipway's identity lacks secrets/{action}/action on the vault"
-    if inner == "ForbiddenByFirewall":
-        return "the vault's firewall does not let Slipway in (ForbiddenByFirewall)"
+        said = f" ({inner})" if inner else ""
+        return f"Slipway's identity lacks secrets/{action}/action on the vault{said}"
+    if inner == _FIREWALL:
+        return f"the vault's firewall does not let Slipway in ({inner})"
     said = " ".join(each for each in (code, inner) if each)
     return f"Key Vault answers {error.status_code}{f' ({said})' if said else ''}"
 
