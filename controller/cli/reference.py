@@ -20,7 +20,8 @@ It is sent over https, or to this machine, and nowhere else.
 - People get tables; with lines and colours on a terminal where `rich` is installed. Programs get
   the API's own JSON with `--json`. With `--watch` or `--wait`, that is one JSON document per line.
 - An order is *accepted*, then carried out: exit status 0 of an order means accepted. `--wait`
-  (deploy, rollback, backup) and `slipway status APP --watch` tell what came of it.
+  (deploy, rollback, backup) and `slipway status APP --watch` tell what came of it. `slipway wait`
+  does so for the pipeline whose push started a rollout.
 - `slipway migrations` needs no controller. The database is named by a connection string in an
   environment variable (`SLIPWAY_DATABASE`, or the one that `--connection-env` names); it is not
   taken from the command line, and its password is not shown.

@@ -20,6 +20,7 @@ from controller.cli.verbs import (
     schema,
     status,
     validate,
+    wait,
 )
 
 VERBS: Final[tuple[Verb | Group, ...]] = (
@@ -29,6 +30,7 @@ VERBS: Final[tuple[Verb | Group, ...]] = (
     status.VERB,
     explain.VERB,
     deploy.VERB,
+    wait.VERB,
     rollback.VERB,
     abort.VERB,
     approve.VERB,
