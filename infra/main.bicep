@@ -157,6 +157,18 @@ param variant string = 'flex'
 @description('Image of the controller, by digest; for the container variant.')
 param controllerImage string = ''
 
+@description('Whether on_image_pushed is deployed: only then Event Grid can be connected to it. False in the first deployment.')
+param connectEvents bool = false
+
+@description('Addresses that alerts are mailed to.')
+param alertEmails array = []
+
+@description('Application (client) id that the tokens for Slipway\'s alerts door are for. Empty: Slipway does not hear of alerts.')
+param alertsApplicationId string = ''
+
+@description('Object id of that application.')
+param alertsObjectId string = ''
+
 module app 'app.bicep' = {
   name: 'app'
   params: {
@@ -217,21 +229,17 @@ module controller 'controller.bicep' = {
     tags: tags
     variant: variant
     controllerImage: controllerImage
-    planId: app.outputs.planId
-    siteId: app.outputs.siteId
-    siteName: app.outputs.siteName
-    slotNames: app.outputs.slotNames
     registryId: app.outputs.registryId
     registryName: app.outputs.registryName
-    registryLoginServer: app.outputs.registryLoginServer
+    registryByRepository: registryByRepository
     workspaceId: app.outputs.workspaceId
-    workspaceCustomerId: app.outputs.workspaceCustomerId
     componentsId: app.outputs.componentsId
-    vaultId: app.outputs.vaultId
     vaultName: app.outputs.vaultName
     vaultUri: app.outputs.vaultUri
-    databaseId: app.outputs.databaseId
-    databaseName: app.outputs.databaseName
+    controllerSubnetId: app.outputs.controllerSubnetId
+    connectEvents: connectEvents
+    alertsAudience: empty(alertsApplicationId) ? '' : 'api://${alertsApplicationId}'
+    lockResources: lockResources
   }
 }
 
@@ -240,7 +248,6 @@ module monitoring 'monitoring.bicep' = {
   params: {
     name: name
     location: location
-    environment: environment
     tags: tags
     planId: app.outputs.planId
     siteId: app.outputs.siteId
@@ -248,6 +255,33 @@ module monitoring 'monitoring.bicep' = {
     workspaceId: app.outputs.workspaceId
     componentsId: app.outputs.componentsId
     busId: controller.outputs.busId
-    functionAppId: controller.outputs.functionAppId
+    functionHostName: controller.outputs.functionHostName
+    emails: alertEmails
+    alertsApplicationId: alertsApplicationId
+    alertsObjectId: alertsObjectId
   }
 }
+
+@description('Name of the Function App that runs Slipway.')
+output functionAppName string = controller.outputs.functionAppName
+
+@description('Address of Slipway: SLIPWAY_URL of the command line.')
+output slipwayUrl string = 'https://${controller.outputs.functionHostName}'
+
+@description('Name of the storage account that holds apps.yaml, in its container config.')
+output storageName string = controller.outputs.storageName
+
+@description('Address of the container of backup sets.')
+output backupUrl string = controller.outputs.backupUrl
+
+@description('Name of the site.')
+output siteName string = app.outputs.siteName
+
+@description('Login server of the registry.')
+output registryLoginServer string = app.outputs.registryLoginServer
+
+@description('Workspace id that apps.yaml names: analysis.workspace.')
+output workspaceCustomerId string = app.outputs.workspaceCustomerId
+
+@description('Name of the vault.')
+output vaultName string = app.outputs.vaultName
