@@ -10,6 +10,7 @@ from controller.cli.verbs import (
     backup,
     deploy,
     explain,
+    infra,
     migrations,
     pause,
     promote,
@@ -41,4 +42,5 @@ VERBS: Final[tuple[Verb | Group, ...]] = (
     retry.VERB,
     backup.GROUP,
     migrations.GROUP,
+    infra.GROUP,
 )

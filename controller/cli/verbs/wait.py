@@ -128,9 +128,9 @@ VERB = Verb(
     name="wait",
     help="wait for the rollout of a push",
     description="Wait until a rollout of the digest that was pushed is there, follow it to its "
-    "end, and exit 0 if it succeeded, 1 otherwise: for the pipeline whose push started it. A digest "
-    "that serves already is a success. Where GITHUB_STEP_SUMMARY is set, the outcome is added "
-    "to the job's page.",
+    "end, and exit 0 if it succeeded, 1 otherwise: for the pipeline whose push started it. "
+    "A digest that serves already is a success. Where GITHUB_STEP_SUMMARY is set, the outcome "
+    "is added to the job's page.",
     arguments=_arguments,
     run=_run,
 )
