@@ -93,6 +93,7 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
         { name: 'FUNCTIONS_EXTENSION_VERSION', value: '~4' }
         { name: 'FUNCTIONS_WORKER_RUNTIME', value: 'python' }
         { name: 'WEBSITES_ENABLE_APP_SERVICE_STORAGE', value: 'false' }
+        { name: 'WEBSITES_PORT', value: '8080' }
       ])
     }
   }
