@@ -47,12 +47,26 @@ def plan_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="a parameter over that of the file; never a secret",
     )
+    _override(parser)
+    _dry_run(parser)
+
+
+def guard_arguments(parser: ArgumentParser) -> None:
+    """Add what ``guard`` is told."""
+    where_arguments(parser)
+    _override(parser)
+
+
+def _override(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--anyway-because",
         metavar="TEXT",
         default="",
         help="go on while a rollout is under way; recorded as a tag of the group",
     )
+
+
+def _dry_run(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the az commands and ask or change nothing"
     )
@@ -110,7 +124,9 @@ def deploy_arguments(parser: ArgumentParser) -> None:
 
 def finish_arguments(parser: ArgumentParser) -> None:
     """Add what ``finish`` is told."""
-    plan_arguments(parser)
+    where_arguments(parser)
+    _override(parser)
+    _dry_run(parser)
     content_arguments(parser)
 
 

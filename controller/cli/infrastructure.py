@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from controller.cli.az import Az, AzError, as_object, as_objects, as_texts
 from controller.cli.deployment_guard import health
@@ -77,7 +77,7 @@ class Environment:
     az: Az
     plan: Plan
     printer: Printer
-    _outputs: Json = field(default_factory=dict)
+    _outputs: Json = field(default_factory=dict[str, Any])
 
     # --- Before anything is made -----------------------------------------------------------------
 
@@ -131,6 +131,16 @@ class Environment:
                 Exit.USAGE,
             )
         return hosts[0] if hosts else ""
+
+    def has_code(self, host: str) -> bool:
+        """Whether the app at *host* has functions; before its first package it has none."""
+        name = str(self.outputs().get("functionAppName") or host.partition(".")[0])
+        query = ("--query", "[].name")
+        found = self.az.read(
+            "functionapp", "function", "list", "--resource-group", self.plan.group,
+            "--name", name, *query,
+        )  # fmt: skip
+        return bool(as_texts(found))
 
     def what_if(self) -> list[tuple[str, str]]:
         """Return what a deployment would change: kind of change, resource."""

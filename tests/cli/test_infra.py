@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, str, str]]
 GROUP = ("--group", "shop-dev")
 QUICK = ("--poll", "0.1")
-OUTPUTS = {
+OUTPUTS: dict[str, dict[str, Any]] = {
     "app": {
         "siteName": "shop-site",
         "slotNames": ["blue", "green"],
@@ -105,6 +105,7 @@ def deployed(az: FakeAz) -> None:
     az.says("webapp config show", {"linuxFxVersion": ""})
     az.says("storage blob show", status=3, err="BlobNotFound")
     az.says("keyvault secret list", [])
+    az.says("functionapp function list", ["shop-slipway/api"])
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def deploy(slipway: Run, *more: str) -> tuple[int, str, str]:
 # --- The guard -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["plan", "deploy", "finish"])
+@pytest.mark.parametrize("verb", ["guard", "plan", "deploy", "finish"])
 @pytest.mark.parametrize(
     "state", [{"rollout": "r1", "state": "observing"}, {"queued": ["r2"]}, {"state": "held"}]
 )
@@ -193,10 +194,21 @@ def test_a_controller_without_history_of_its_deployment_is_asked_all_the_same(
 ) -> None:
     monkeypatch.delenv("SLIPWAY_URL")
     az.says("functionapp list", ["127.0.0.1:1"])
+    az.says("functionapp function list", ["api"])
 
     status, _, err = slipway("infra", "plan", *GROUP)
 
     assert (status, "Nobody can say whether" in err) == (4, True)
+
+
+def test_a_first_deployment_that_stopped_before_the_package_can_go_on(
+    az: FakeAz, slipway: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed(az)
+    monkeypatch.setenv("SLIPWAY_URL", "http://127.0.0.1:1")
+    az.says("functionapp function list", [])
+
+    assert deploy(slipway)[0] == 0
 
 
 # --- Plan and confirmation -----------------------------------------------------------------------

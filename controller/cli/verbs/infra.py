@@ -19,6 +19,7 @@ from controller.cli.infra_arguments import (
     deploy_arguments,
     destroy_arguments,
     finish_arguments,
+    guard_arguments,
     outputs_arguments,
     plan_arguments,
 )
@@ -50,8 +51,8 @@ def _guard(environment: Environment, arguments: Namespace, printer: Printer) -> 
     try:
         running = busy(connect(arguments).apps())
     except CommandError as error:
-        if not host and error.exit_status is Exit.UNREACHABLE and not environment.exists():
-            printer.remark("There is no controller yet: the first deployment.")
+        if not (environment.has_code(host) if host else environment.exists()):
+            printer.remark("There is no controller at work yet: the first deployment.")
             return
         if not arguments.anyway_because:
             raise CommandError(
@@ -99,8 +100,8 @@ def _environment(arguments: Namespace, printer: Printer) -> Environment:
         values=tuple(getattr(arguments, "set", ())),
         limit=getattr(arguments, "limit", timedelta(minutes=20)),
     )
-    for needed in (plan.template, plan.parameters) if plan.environment else ():
-        if not Path(needed).is_file():
+    for needed in (plan.template, plan.parameters):
+        if plan.environment and not Path(needed).is_file():
             raise CommandError(
                 f"There is no {needed}.",
                 "Run it in the clone, or name --folder and --environment.",
@@ -117,6 +118,12 @@ def _prepared(arguments: Namespace, printer: Printer) -> tuple[Environment, Json
     account = environment.account()
     _guard(environment, arguments, printer)
     return environment, account
+
+
+def _only_guard(arguments: Namespace, printer: Printer) -> Exit:
+    _prepared(arguments, printer)
+    printer.line("No rollout is under way.")
+    return Exit.OK
 
 
 def _plan(arguments: Namespace, printer: Printer) -> Exit:
@@ -211,10 +218,11 @@ def _after(
 
 def _check_content(arguments: Namespace) -> dict[str, str]:
     """Return the secrets, after all that can be wrong on this machine was looked at."""
-    for file in (arguments.apps, arguments.package):
+    looked_at = () if arguments.dry_run else (arguments.apps, arguments.package)
+    for file in looked_at:
         if file and not file.is_file():
             raise CommandError(f"There is no {file}.", "Name a file.", Exit.USAGE)
-    if arguments.apps:
+    if arguments.apps and not arguments.dry_run:
         try:
             load_file(arguments.apps)
         except InvalidConfigurationError as error:
@@ -318,6 +326,14 @@ GROUP = Group(
     "template may hold. Each step has a goal and looks first, so a command that failed is "
     "repeated as it was. Nothing is deployed while a rollout is under way.",
     verbs=(
+        Verb(
+            name="guard",
+            help="refuse while a rollout is under way",
+            description="Exit 0 where no rollout is under way, 4 otherwise or where nobody can "
+            "tell: for what deploys templates by other means.",
+            arguments=guard_arguments,
+            run=_only_guard,
+        ),
         Verb(
             name="plan",
             help="say what a deployment would change",
