@@ -101,7 +101,8 @@ def deployed(az: FakeAz) -> None:
         az.says(f"--name {name} ", {"properties": {"outputs": values}})
     az.says("appservice plan show", {"sku": {"capacity": 5}})
     az.says("--ids /components", {"value": "InstrumentationKey=abc"})
-    az.says("appsettings list", [])
+    settings = [*OUTPUTS["app"]["firstSettings"], "APPLICATIONINSIGHTS_CONNECTION_STRING"]
+    az.says("appsettings list", [*settings, "SLOT_NAME"])
     az.says("webapp config show", {"linuxFxVersion": ""})
     az.says("storage blob show", status=3, err="BlobNotFound")
     az.says("keyvault secret list", [])
@@ -270,6 +271,7 @@ def test_the_steps_come_in_order_and_no_secret_is_in_a_process_list(
 ) -> None:
     deployed(az)
     az.says("provider list", list(PROVIDERS[1:]))
+    az.says("appsettings list", [])
 
     status, out, err = deploy(slipway, *content)
 
@@ -294,8 +296,6 @@ def test_each_step_looks_first_so_that_a_second_run_changes_only_what_it_must(
     az: FakeAz, slipway: Run, content: tuple[str, ...]
 ) -> None:
     deployed(az)
-    settings = [*OUTPUTS["app"]["firstSettings"], "APPLICATIONINSIGHTS_CONNECTION_STRING"]
-    az.says("appsettings list", [*settings, "SLOT_NAME"])
     az.says("webapp config show", {"linuxFxVersion": "DOCKER|r.io/shop@sha256:9"})
     az.says("keyvault secret list", ["webhook-acr"])
     az.says("role assignment list", [{"id": "/r"}])
@@ -363,7 +363,7 @@ def test_secrets_from_standard_input(
     path.write_text('{"a": "1", "b": "2\\n"}')
     with path.open() as given:
         monkeypatch.setattr("sys.stdin", given)
-        assert deploy(slipway, "--secrets-from-stdin")[0] == 0
+        assert slipway("infra", "finish", *GROUP, "--secrets-from-stdin")[0] == 0
 
     assert [c["stdin"] for c in az.called("keyvault", "secret", "set")] == ["1", "2\n"]
 
@@ -419,7 +419,7 @@ def test_a_role_that_does_not_hold_yet_is_waited_for(
     az.says("keyvault secret set", status=1, err="(Forbidden) ForbiddenByRbac", times=2)
     az.says("storage blob upload", status=1, err="AuthorizationPermissionMismatch", times=1)
 
-    assert deploy(slipway, *content)[0] == 0
+    assert slipway("infra", "finish", *GROUP, *QUICK, *content)[0] == 0
     assert len(az.called("keyvault", "secret", "set")) == 3
     assert len(az.called("storage", "blob", "upload")) == 2
 
@@ -431,7 +431,7 @@ def test_a_role_that_never_holds_ends_the_wait(
     deployed(az)
     az.says("keyvault secret set", status=1, err="(Forbidden) ForbiddenByRbac")
 
-    status, _, err = deploy(slipway, *content, "--limit", "0.3")
+    status, _, err = slipway("infra", "finish", *GROUP, *QUICK, *content, "--limit", "0.3")
 
     assert (status, "did not hold within" in err) == (1, True)
     assert not az.called("webapp", "config", "appsettings", "set")
@@ -444,7 +444,7 @@ def test_a_controller_that_stays_ill_is_told(
     controller.says("GET /api/apps", (200, {"apps": [app]}))
     controller.says("GET /api/health", (503, {}))
 
-    status, _, err = deploy(slipway, *content, "--limit", "0.3")
+    status, _, err = slipway("infra", "finish", *GROUP, *QUICK, *content, "--limit", "0.3")
 
     assert (status, "HTTP 503" in err) == (1, True)
 
