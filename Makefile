@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-swap demo-data dev test check static format lint types imports generated bench bench-judge lock conformance real-registry docs package clean
+.PHONY: help setup demo demo-swap demo-data dev test check static format lint types imports generated bench bench-judge lock conformance real-registry generate docs package clean
 
 PY := .venv/bin/python
 CODE := controller sandbox tests bench tools function_app.py
@@ -52,8 +52,12 @@ imports: setup
 generated: setup  ## Generated pages and lock files equal what they are generated from.
 	@$(PY) tools/generate_docs.py --check
 
-docs: setup  ## Write the generated pages.
+generate: setup  ## Write the generated pages.
 	@$(PY) tools/generate_docs.py
+
+docs: setup  ## The documentation as a site, in site/; no network.
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@echo "site/index.html"
 
 conformance: setup  ## Microsoft's own Service Bus tests against the sandbox's (minutes).
 	@$(PY) -m sandbox.conformance
@@ -74,4 +78,4 @@ lock: setup  ## Compile the requirements again.
 	@tools/lock
 
 clean:  ## Remove what setup made.
-	@rm -rf .venv node_modules .sandbox
+	@rm -rf .venv node_modules .sandbox site
