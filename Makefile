@@ -56,8 +56,7 @@ generate: setup  ## Write the generated pages.
 	@$(PY) tools/generate_docs.py
 
 docs: setup  ## The documentation as a site, in site/; no network.
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
-	@echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict  # --quiet would pass warnings
 
 conformance: setup  ## Microsoft's own Service Bus tests against the sandbox's (minutes).
 	@$(PY) -m sandbox.conformance

@@ -8,6 +8,7 @@ To add a page, add an entry to PAGES: its path and a function that returns its t
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +87,14 @@ def judge() -> str:
     return prose.replace("@DETECTABLE@", table())
 
 
+def picture(name: str) -> str:
+    """Return a picture of docs/pictures."""
+    from tools import pictures  # noqa: PLC0415
+
+    drawn: str = getattr(pictures, name)()
+    return drawn
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/configuration.md": configuration,
     "docs/cli.md": cli,
@@ -97,6 +106,9 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/lint.md": lint,
     "docs/sandbox.md": sandbox,
     "docs/judge.md": judge,
+    "docs/pictures/path.svg": partial(picture, "path"),
+    "docs/pictures/rollout.svg": partial(picture, "rollout"),
+    "docs/pictures/state-machine.svg": partial(picture, "state_machine"),
 }
 
 

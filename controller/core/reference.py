@@ -56,13 +56,20 @@ What people may say, and when. Anything else is refused with advice, and nothing
 _PICTURE: Final = """
 ## Picture
 
+![The states of a rollout and the ways between them](pictures/state-machine.svg)
+
 What a state asks again of itself is left to the list below. `Judged` is the judge's word,
 `Tick` is time, the other facts answer the effect that the state awaits.
+
+<details markdown="1">
+<summary>The same with every event, for Mermaid</summary>
 
 ```mermaid
 """
 
 _ROWS: Final = """```
+
+</details>
 
 ## All rows
 
