@@ -110,6 +110,7 @@ def _seconds(starts: list[str]) -> list[float]:
 
 
 if __name__ == "__main__":
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
     KEPT.write_text(json.dumps(asyncio.run(measure())), encoding="utf-8")
     draw(json.loads(KEPT.read_text(encoding="utf-8")))
     print(FILE)
