@@ -178,6 +178,7 @@ def _small_copy(place: Path) -> Path:
     before, _, rest = text.partition("\ntheme:\n")
     rest = "\nextra:\n" + rest.partition("\nextra:\n")[2].partition("\nnav:\n")[0]
     rest = rest.replace("extra_css:\n  - site.css\n", "")
+    rest = "".join(line for line in rest.splitlines(keepends=True) if "- offline" not in line)
     configuration = place / "mkdocs.yml"
     nav = "\nnav:\n  - README.md\n  - repository/CHANGELOG.md\n"
     configuration.write_text(f"{before}\ntheme: mkdocs\n{rest}{nav}", encoding="utf-8")
