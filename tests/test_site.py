@@ -99,7 +99,8 @@ def test_every_page_of_the_documentation_is_there(site: Path) -> None:
     assert (site / "index.html").exists()
 
 
-def test_every_link_within_the_site_leads_somewhere(pages: dict[Path, Page]) -> None:
+def test_every_link_within_the_site_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
+    """Only the page for what is not found, which is shown anywhere, says where from the root."""
     broken = []
     count = 0
     for file, page in pages.items():
@@ -108,7 +109,10 @@ def test_every_link_within_the_site_leads_somewhere(pages: dict[Path, Page]) -> 
             if parts.scheme or parts.netloc:
                 continue
             count += 1
-            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            path = unquote(parts.path)
+            if file.name == "404.html":
+                path = f"{site}{path}"
+            target = (file.parent / path).resolve() if path else file
             fine = target.is_file()
             if fine and parts.fragment and target in pages and parts.fragment != "__top":
                 fine = unquote(parts.fragment) in pages[target].places
