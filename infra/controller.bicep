@@ -21,7 +21,7 @@ param tags object = {}
 @allowed(['flex', 'container'])
 param variant string = 'flex'
 
-@description('Slipway\'s image, by digest; for the container variant.')
+@description('Slipway\'s image, by digest; for the container variant. Empty in the first deployment, which makes the registry.')
 param controllerImage string = ''
 
 @description('Resource id of the registry whose pushes start rollouts.')

@@ -154,8 +154,22 @@ param lockDatabase bool = true
 @allowed(['flex', 'container'])
 param variant string = 'flex'
 
-@description('Image of the controller, by digest; for the container variant.')
+@description('Image of the controller, by digest; for the container variant. Empty in the first deployment, which makes the registry that it is pushed to.')
 param controllerImage string = ''
+
+@description('Registries beside Azure\'s own that may be given Slipway\'s token, comma-separated.')
+param acrHosts string = ''
+
+@description('Whether Slipway may make flexible servers, for `slipway backup pitr`.')
+param pointInTime bool = false
+
+@description('Whether Slipway may back secrets of the vault up, and restore them.')
+param backsSecretsUp bool = true
+
+@description('Days in which nobody can change or remove a blob of a backup set.')
+@minValue(1)
+@maxValue(365)
+param immutableDays int = 5
 
 @description('Whether on_image_pushed is deployed: only then Event Grid can be connected to it. False in the first deployment.')
 param connectEvents bool = false
@@ -229,6 +243,10 @@ module controller 'controller.bicep' = {
     tags: tags
     variant: variant
     controllerImage: controllerImage
+    acrHosts: acrHosts
+    pointInTime: pointInTime
+    backsSecretsUp: backsSecretsUp
+    immutableDays: immutableDays
     registryId: app.outputs.registryId
     registryName: app.outputs.registryName
     registryByRepository: registryByRepository

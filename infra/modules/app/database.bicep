@@ -88,7 +88,7 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
       backupRetentionDays: backupRetentionDays
       geoRedundantBackup: geoRedundantBackup ? 'Enabled' : 'Disabled'
     }
-    highAvailability: {
+    highAvailability: highAvailability == 'Disabled' ? null : {
       mode: highAvailability
     }
     network: {

@@ -16,7 +16,7 @@ param identityId string
 @description('Client id of Slipway\'s identity, which pulls the image.')
 param clientId string
 
-@description('Slipway\'s image, by digest: REGISTRY/REPOSITORY@sha256:...')
+@description('Slipway\'s image, by digest: REGISTRY/REPOSITORY@sha256:... Empty: the host without functions, until there is one.')
 param image string
 
 @description('Settings as name and value.')
@@ -35,6 +35,10 @@ param planSku string
 @description('Most instances.')
 @minValue(1)
 param maximumInstances int
+
+// The registry is made by the same deployment, so the first one has nothing to pull from it.
+var hasImage = !empty(image)
+var hostAlone = 'mcr.microsoft.com/azure-functions/python:4-python3.12'
 
 resource components 'Microsoft.Insights/components@2020-02-02' existing = {
   name: componentsName
@@ -79,8 +83,8 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: {
-      linuxFxVersion: 'DOCKER|${image}'
-      acrUseManagedIdentityCreds: true
+      linuxFxVersion: 'DOCKER|${hasImage ? image : hostAlone}'
+      acrUseManagedIdentityCreds: hasImage
       acrUserManagedIdentityID: clientId
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'

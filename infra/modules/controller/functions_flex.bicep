@@ -97,9 +97,6 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
         instanceMemoryMB: instanceMemory
         maximumInstanceCount: maximumInstances
       }
-      siteUpdateStrategy: {
-        type: 'RollingUpdate'
-      }
     }
     siteConfig: {
       minTlsVersion: '1.2'

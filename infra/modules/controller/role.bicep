@@ -22,8 +22,6 @@ var siteActions = [
   'Microsoft.Web/sites/restart/action'
   'Microsoft.Web/sites/sitecontainers/read'
   'Microsoft.Web/sites/sitecontainers/write'
-  'Microsoft.Web/sites/slotsdiffs/action'
-  'Microsoft.Web/sites/slotsswap/action'
   'Microsoft.Web/sites/slots/read'
   'Microsoft.Web/sites/slots/config/read'
   'Microsoft.Web/sites/slots/config/write'
@@ -40,10 +38,16 @@ var siteActions = [
 ]
 var serverActions = [
   'Microsoft.DBforPostgreSQL/flexibleServers/read'
-  'Microsoft.DBforPostgreSQL/flexibleServers/*/read'
-  'Microsoft.DBforPostgreSQL/flexibleServers/backups/write'
+  'Microsoft.DBforPostgreSQL/flexibleServers/administrators/read'
   'Microsoft.DBforPostgreSQL/flexibleServers/backups/delete'
-  'Microsoft.DBforPostgreSQL/locations/*/read'
+  'Microsoft.DBforPostgreSQL/flexibleServers/backups/read'
+  'Microsoft.DBforPostgreSQL/flexibleServers/backups/write'
+  'Microsoft.DBforPostgreSQL/flexibleServers/configurations/read'
+  'Microsoft.DBforPostgreSQL/flexibleServers/firewallRules/read'
+  'Microsoft.DBforPostgreSQL/flexibleServers/replicas/read'
+  'Microsoft.DBforPostgreSQL/flexibleServers/virtualEndpoints/read'
+  'Microsoft.DBforPostgreSQL/locations/azureAsyncOperation/read'
+  'Microsoft.DBforPostgreSQL/locations/operationResults/read'
 ]
 var pointInTimeActions = [
   'Microsoft.DBforPostgreSQL/flexibleServers/write'
