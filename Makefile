@@ -43,7 +43,7 @@ lint: setup
 	@$(PY) -m ruff check $(CODE)
 
 types: setup
-	@$(PY) -m mypy $(TYPED)
+	@$(PY) -m mypy $(TYPED) tools/infra_check
 	@tools/node node_modules/pyright/index.js $(TYPED)
 
 imports: setup

@@ -20,12 +20,15 @@ param busId string
 param groupId string
 
 var critical = 'AppTraces | where SeverityLevel >= 4 and Message startswith "app "'
+// Each critical line is some alert's, and no line is two alerts'.
+var failedJobs = 'Message matches regex "^app [^ ]+: (backup|verify|drill) job "'
+var noVerified = 'Message matches regex "^app [^ ]+: (no backup set is verified|the newest verified backup)"'
 var rules = [
   {
     name: 'rollout-needs-you'
     description: 'A rollout is held, its way back is not proved, or Slipway pages for another reason.'
     severity: 1
-    query: '${critical} | where Message !has " job " and Message !has "backup"'
+    query: '${critical} | where not(${failedJobs}) and not(${noVerified})'
     operator: 'GreaterThan'
     window: 'PT5M'
   }
@@ -33,7 +36,7 @@ var rules = [
     name: 'backup-or-drill-failed'
     description: 'A backup, its verification or a drill failed.'
     severity: 1
-    query: '${critical} | where Message matches regex "(backup|verify|drill) job .* failed"'
+    query: '${critical} | where ${failedJobs}'
     operator: 'GreaterThan'
     window: 'PT15M'
   }
@@ -41,7 +44,7 @@ var rules = [
     name: 'no-verified-backup'
     description: 'No backup set is verified within the recovery point objective.'
     severity: 1
-    query: '${critical} | where Message has "no backup set is verified" or Message has "the newest verified backup"'
+    query: '${critical} | where ${noVerified}'
     operator: 'GreaterThan'
     window: 'PT1H'
   }
@@ -57,7 +60,7 @@ var rules = [
     name: 'does-not-run'
     description: 'No sweep for a quarter of an hour: Slipway does not run.'
     severity: 0
-    query: 'AppTraces | where Message startswith "sweep:"'
+    query: 'AppTraces | where Message startswith "sweep"'
     operator: 'LessThan'
     window: 'PT15M'
   }

@@ -1,0 +1,135 @@
+"""The alerts on Slipway fire on the lines that its code logs: each critical line is one alert's."""
+
+import datetime as dt
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sandbox.monitor.kql import Scope
+from sandbox.monitor.store import Store
+from tools.infra_check.check import EVERYTHING
+from tools.infra_check.evaluate import deploy
+
+ROOT = Path(__file__).resolve().parents[2]
+NOW = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
+CRITICAL, ERROR, INFORMATION = 4, 3, 1
+
+# As the code words it, what stands in its places, how severe it is, and whose line it is.
+LINES = [
+    (
+        "app %s rollout %s: %s %s: %s",
+        ("shop", "r-1", "tick", "page", "the backup job of the database was held"),
+        CRITICAL,
+        "rollout-needs-you",
+    ),
+    ("app %s: what is due cannot be asked for: %s", ("shop", "x"), CRITICAL, "rollout-needs-you"),
+    (
+        "app %s: %s job %s failed: %s",
+        ("shop", "backup", "j-1", "no verified backup"),
+        CRITICAL,
+        "backup-or-drill-failed",
+    ),
+    (
+        "app %s: %s job %s failed: %s",
+        ("shop", "drill", "j-2", "rows differ"),
+        CRITICAL,
+        "backup-or-drill-failed",
+    ),
+    ("app %s: %s job %s failed: %s", ("shop", "restore", "j-3", "x"), ERROR, ""),
+    (
+        "no backup set is verified, so nothing is known to restore",
+        None,
+        CRITICAL,
+        "no-verified-backup",
+    ),
+    ("the newest verified backup has the data of ", None, CRITICAL, "no-verified-backup"),
+    (
+        "the configuration cannot be read, drift is not looked for: %s",
+        ("SW400",),
+        CRITICAL,
+        "configuration-unreadable",
+    ),
+    ("job %s: succeeded", ("j-1",), INFORMATION, ""),
+]
+
+
+def rules() -> dict[str, tuple[str, str]]:
+    """Return query and operator of each alert on Slipway's log, as the templates make them."""
+    parameters = {
+        "name": "shop",
+        "environment": "production",
+        "databaseAdministratorId": "00000000-0000-4000-8000-000000000001",
+        "databaseAdministratorName": "people",
+        **EVERYTHING,
+    }
+    deployment = deploy(ROOT / "infra/main.bicep", parameters)
+    assert deployment.findings == []
+    found: dict[str, tuple[str, str]] = {}
+    for each in deployment.declared("Microsoft.Insights/scheduledQueryRules"):
+        condition = each.properties["criteria"]["allOf"][0]
+        name = str(each.name).removeprefix("shop-slipway-")
+        found[name] = (condition["query"], condition["operator"])
+    return found
+
+
+RULES = rules()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def store() -> AsyncIterator[Store]:
+    opened = Store(kept_rows=1000)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def fired(store: Store, message: str, severity: int) -> set[str]:
+    """Return the alerts whose query finds that line."""
+    workspace = f"w-{abs(hash((message, severity)))}"
+    row = {"TimeGenerated": NOW.replace(tzinfo=None), "Message": message, "SeverityLevel": severity}
+    store.add(workspace, "AppTraces", row, NOW)
+    await store.settle(now=True)
+    scope = Scope(now=NOW.replace(tzinfo=None) + dt.timedelta(minutes=1), workspaces=[workspace])
+    found: set[str] = set()
+    for name, (query, _) in RULES.items():
+        answer = await store.query(f"{query} | count", scope)
+        if answer.rows[0][0]:
+            found.add(name)
+    return found
+
+
+def test_there_is_an_alert_for_each_thing_that_a_person_has_to_see() -> None:
+    assert set(RULES) == {
+        "rollout-needs-you",
+        "backup-or-drill-failed",
+        "no-verified-backup",
+        "configuration-unreadable",
+        "does-not-run",
+    }
+    assert RULES["does-not-run"][1] == "LessThan"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("wording", "given", "severity", "whose"), LINES)
+async def test_a_critical_line_is_one_alerts_and_no_others(
+    store: Store, wording: str, given: tuple[str, ...] | None, severity: int, whose: str
+) -> None:
+    source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "controller").rglob("*.py"))
+    assert wording in source, "the code words it otherwise: the alert would not fire"
+
+    message = f"app shop: {wording}" if given is None else wording % given
+
+    assert await fired(store, message, severity) == ({whose} if whose else set())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_sweep_that_runs_keeps_the_alert_on_its_absence_still(store: Store) -> None:
+    source = (ROOT / "controller/entry/doors.py").read_text(encoding="utf-8")
+    wording = '"sweep%s: %s"'
+    assert wording in source
+    for late in ("", " (past due)"):
+        line = re.sub(r'"', "", wording) % (late, "1 app")
+        assert "does-not-run" in await fired(store, line, INFORMATION)
