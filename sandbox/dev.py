@@ -9,6 +9,25 @@ from sandbox.clients import Clients
 from sandbox.demo_app.images import demo_migrations
 from sandbox.village import APP, WEBHOOK_SECRET, Options, Village
 
+# Few clients and short steps show less of a build than the demo does, so less is asked of it.
+_OPTIONS = Options(
+    database=True,
+    changes={
+        "strategy": {
+            "steps": [
+                {"weight": 25, "min_observation": "3s", "max_observation": "60s"},
+                {"weight": 50, "min_observation": "3s", "max_observation": "60s"},
+                {"weight": 100, "min_observation": "2s", "max_observation": "60s"},
+            ],
+            "hold": {"limit": "5m"},  # a person is looking
+        },
+        "analysis": {
+            "limits": {"latency_ms_max": 1000},
+            "judge": {"acceptance": {"error_absolute": 0.05, "latency_ratio": 4}},
+        },
+    },
+)
+_RATE = 60  # requests per second
 _PUSH_HELP = (
     "push VERSION [error_rate=0.3] [latency_ms=200] [never_ready=true] "
     "[migrations=001_orders,002_currency] ..."
@@ -109,8 +128,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with Village(Options(database=True)) as village:
-        clients = Clients(village.site.url(), rate=20, clients=4)
+    async with Village(_OPTIONS) as village:
+        clients = Clients(village.site.url(), rate=_RATE)
         await clients.start()
         print(_introduction(village), flush=True)
         talk = asyncio.create_task(_converse(village, stop)) if sys.stdin.isatty() else None
