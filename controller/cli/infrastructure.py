@@ -5,7 +5,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 from controller.cli.az import Az, AzError, as_object, as_objects, as_texts
 from controller.cli.deployment_guard import health
 from controller.cli.exits import CommandError, Exit
+from controller.cli.owned import Owned, changes, has_functions, look_at, present_values
 from controller.cli.printing import Printer
 from controller.cli.values import Json, part, texts
 
@@ -78,6 +79,7 @@ class Environment:
     plan: Plan
     printer: Printer
     _outputs: Json = field(default_factory=dict[str, Any])
+    _is_connected: bool = False
 
     # --- Before anything is made -----------------------------------------------------------------
 
@@ -134,13 +136,8 @@ class Environment:
 
     def has_code(self, host: str) -> bool:
         """Whether the app at *host* has functions; before its first package it has none."""
-        name = str(self.outputs().get("functionAppName") or host.partition(".")[0])
-        query = ("--query", "[].name")
-        found = self.az.read(
-            "functionapp", "function", "list", "--resource-group", self.plan.group,
-            "--name", name, *query,
-        )  # fmt: skip
-        return bool(as_texts(found))
+        name = self.outputs().get("functionAppName") or host.partition(".")[0]
+        return has_functions(self.az, self.plan.group, {"functionAppName": name})
 
     def what_if(self) -> list[tuple[str, str]]:
         """Return what a deployment would change: kind of change, resource."""
@@ -180,18 +177,30 @@ class Environment:
         )  # fmt: skip
 
     def deploy(self) -> None:
-        """Goal: the group has what the templates declare. One that runs is waited for."""
+        """Goal: the group has what the templates declare. One that runs is waited for.
+
+        Raises:
+            CommandError: image, rules or settings of site or slots are not as before.
+        """
         if self._state() in {"Running", "Accepted"}:
             self.printer.remark("A deployment is under way; waiting for it first.")
             self.az.change(
                 "deployment", "group", "wait", "--resource-group", self.plan.group,
                 "--name", DEPLOYMENT, "--created",
             )  # fmt: skip
+        before, template = self._owned(), self._template()
         self.az.change(
-            "deployment", "group", "create", "--name", DEPLOYMENT, *self._template(),
-            "--output", "none",
-        )  # fmt: skip
+            "deployment", "group", "create", "--name", DEPLOYMENT, *template, "--output", "none"
+        )
         self._outputs = {}
+        self._is_connected = "connectEvents=true" in template
+        if harm := list(changes(before, self._owned())):
+            raise CommandError(
+                f"The deployment changed what it must leave alone: {'; '.join(harm)}.",
+                "Users may be served by another build than before. Put it back: slipway status APP "
+                "tells which one serves; then slipway rollback APP, or az webapp config set.",
+                Exit.FAILED,
+            )
 
     def _state(self) -> str:
         found = as_object(self._deployment(DEPLOYMENT))
@@ -203,22 +212,30 @@ class Environment:
         )
 
     def _template(self) -> list[str]:
-        values = list(self.plan.values)
-        if not any(value.startswith("planCapacity=") for value in values):
-            values += self._capacity()
+        values = [*self.plan.values]
+        values += present_values(self.az, self.plan.group, self.outputs(), values)
         return [
             "--resource-group", self.plan.group, "--template-file", self.plan.template,
             "--parameters", f"@{self.plan.parameters}", *values,
         ]  # fmt: skip
 
-    def _capacity(self) -> list[str]:
-        """Return the plan's instances: autoscale may have grown it, and shall not begin anew."""
-        plan = self.outputs().get("planId")
-        if not plan:
-            return []
-        found = as_object(self.az.look("appservice", "plan", "show", "--ids", str(plan)))
-        capacity = part(found, "sku").get("capacity")
-        return [f"planCapacity={capacity}"] if capacity else []
+    def connect(self) -> None:
+        """Goal: pushes reach Slipway. Event Grid is connected only to functions that are there."""
+        given = any(value.startswith("connectEvents=") for value in self.plan.values)
+        if given or self._is_connected:
+            return
+        if self.az.dry:
+            self.plan = replace(self.plan, values=(*self.plan.values, "connectEvents=true"))
+            self.deploy()
+        elif has_functions(self.az, self.plan.group, self.outputs()):
+            self.printer.remark("Slipway runs: connecting the registry's pushes to it.")
+            self.deploy()
+
+    def _owned(self) -> dict[str, Owned]:
+        site = self.outputs().get("siteName")
+        if self.az.dry or not site:
+            return {}
+        return look_at(self.az, self.plan.group, str(site), texts(self.outputs(), "slotNames"))
 
     # --- What templates must not hold ------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable
@@ -81,7 +82,11 @@ def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAz:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder) + os.pathsep + os.environ["PATH"])
-    monkeypatch.chdir(ROOT)
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "infra", clone / "infra")
+    parameters = clone / "infra/parameters/dev.json"
+    parameters.write_text(parameters.read_text().replace("00000000-0000-0000-0000-0", "1-2-3-4-5"))
+    monkeypatch.chdir(clone)
     fake = FakeAz(folder)
     fake.says(
         "account show", {"id": "sub-1", "name": "Sub", "user": {"name": "me", "type": "user"}}
@@ -117,6 +122,20 @@ def idle(controller: Any, app: dict[str, Any]) -> None:
 
 def deploy(slipway: Run, *more: str) -> tuple[int, str, str]:
     return slipway("infra", "deploy", *GROUP, *QUICK, "--confirm", "shop-dev", *more)
+
+
+def test_a_database_that_nobody_would_administer_is_refused(az: FakeAz, slipway: Run) -> None:
+    parameters = Path("infra/parameters/dev.json")
+    parameters.write_text((ROOT / parameters).read_text())
+    for verb in ("plan", "deploy"):
+        status, _, err = slipway("infra", verb, *GROUP)
+
+        assert (status, "names nobody as administrator" in err, "az ad group" in err) == (
+            2,
+            True,
+            True,
+        )
+    assert az.calls == []
 
 
 # --- The guard -----------------------------------------------------------------------------------
@@ -317,6 +336,65 @@ def test_a_plan_that_autoscale_has_grown_keeps_its_instances(az: FakeAz, slipway
 
     (create,) = az.called("deployment", "group", "create")
     assert "planCapacity=5" in create["argv"]
+
+
+@pytest.mark.usefixtures("idle")
+def test_pushes_are_connected_once_there_are_functions(
+    az: FakeAz, slipway: Run, content: tuple[str, ...]
+) -> None:
+    deployed(az)
+    az.says("functionapp function list", ["shop-slipway/on_image_pushed"])
+    az.says("functionapp function list", [], times=2)  # the guard and the first deployment
+
+    assert deploy(slipway, *content, "--anyway-because", "first")[0] == 0
+
+    made = az.called("deployment", "group", "create")
+    assert ["connectEvents=true" in each["argv"] for each in made] == [False, True]
+
+
+@pytest.mark.usefixtures("idle")
+def test_pushes_that_are_connected_or_said_not_to_be_are_deployed_once(
+    az: FakeAz, slipway: Run, content: tuple[str, ...]
+) -> None:
+    deployed(az)
+
+    assert deploy(slipway, *content)[0] == 0
+    assert deploy(slipway, "--set", "connectEvents=false")[0] == 0
+
+    made = az.called("deployment", "group", "create")
+    said = [[w for w in each["argv"] if w.startswith("connectEvents")] for each in made]
+    assert said == [["connectEvents=true"], ["connectEvents=false"]]
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize(
+    ("when", "after", "told"),
+    [
+        ("config show", {"linuxFxVersion": "DOCKER|r/shop@old"}, "the image of production was"),
+        (
+            "config show",
+            {"linuxFxVersion": "DOCKER|r/shop@new", "experiments": {"rampUpRules": []}},
+            "the routing rules of production were blue 90.0 % and are none",
+        ),
+        ("appsettings list", ["A"], "production has lost settings: SLIPWAY_RELEASE"),
+    ],
+)
+def test_a_deployment_that_changes_what_a_release_owns_ends_with_an_error(
+    az: FakeAz, slipway: Run, when: str, after: Any, told: str
+) -> None:
+    deployed(az)
+    rules = {"rampUpRules": [{"name": "blue", "reroutePercentage": 90.0}]}
+    az.says("webapp config show", {"linuxFxVersion": "DOCKER|r/shop@new", "experiments": rules})
+    az.says("appsettings list", ["A", "SLIPWAY_RELEASE"])
+    first = next(each for each in az.rules if when in each["when"])
+    first["times"] = 3  # production and two slots, before the deployment
+    az.rules.insert(az.rules.index(first) + 1, {"when": when, "out": after})
+    az.write()
+
+    status, _, err = deploy(slipway)
+
+    assert (status, "must leave alone" in err, told in err) == (1, True, True), err
+    assert not az.called("webapp", "config", "set")
 
 
 @pytest.mark.usefixtures("idle")

@@ -30,6 +30,7 @@ from controller.cli.verb import Group, Verb, connect
 from controller.config.load import load_file
 from controller.config.problems import InvalidConfigurationError
 
+_ADMINISTRATOR: Final = "databaseAdministratorId"
 _STAYS: Final = (
     "What stays: the vault, deleted but kept for 90 days (its name is taken; deploy again with "
     "vaultCreateMode=recover); backup sets under an immutability policy, with their storage "
@@ -107,7 +108,32 @@ def _environment(arguments: Namespace, printer: Printer) -> Environment:
                 "Run it in the clone, or name --folder and --environment.",
                 Exit.USAGE,
             )
+    if plan.environment and not az.dry:
+        _refuse_nobody(plan)
     return Environment(az=az, plan=plan, printer=printer)
+
+
+def _refuse_nobody(plan: Plan) -> None:
+    """Refuse the zeros that the files come with: Azure does, too, after a quarter of an hour."""
+    if any(value.startswith(f"{_ADMINISTRATOR}=") for value in plan.values):
+        return
+    try:
+        given = json.loads(Path(plan.parameters).read_text(encoding="utf-8"))
+        value = given["parameters"][_ADMINISTRATOR]["value"]
+    except (KeyError, TypeError):
+        return
+    except ValueError as error:
+        raise CommandError(
+            f"{plan.parameters} is no JSON: {error}.", "Put it right.", Exit.USAGE
+        ) from error
+    if not str(value).strip("0-"):
+        raise CommandError(
+            f"{plan.parameters} names nobody as administrator of the database: "
+            f"{_ADMINISTRATOR} is {value}.",
+            "Write the object id of a group in Entra there: az ad group show --group NAME "
+            "--query id --output tsv.",
+            Exit.USAGE,
+        )
 
 
 def _prepared(arguments: Namespace, printer: Printer) -> tuple[Environment, Json]:
@@ -181,7 +207,10 @@ def _deploy(arguments: Namespace, printer: Printer) -> Exit:
         if not arguments.anyway_because:  # the look at the plan took a while
             _guard(environment, arguments, printer)
     environment.deploy()
-    return _after(environment, account, arguments, secrets, printer)
+    status = _after(environment, account, arguments, secrets, printer)
+    if arguments.package or not environment.az.dry:
+        environment.connect()
+    return status
 
 
 def _finish(arguments: Namespace, printer: Printer) -> Exit:
