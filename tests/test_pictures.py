@@ -1,6 +1,6 @@
 """The pictures that are drawn from code tell of all of it, or are not drawn."""
 
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -11,7 +11,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def words(drawing: str) -> set[str]:
-    root = Xml.fromstring(drawing)  # noqa: S314 - our own
+    root = ET.fromstring(drawing)  # noqa: S314 - our own
     return {text.text or "" for text in root.iter(f"{SVG}text")}
 
 
@@ -22,7 +22,7 @@ def test_every_state_is_in_the_picture() -> None:
 @pytest.mark.parametrize("draw", [pictures.rollout, pictures.path, pictures.state_machine])
 def test_nothing_is_drawn_outside_of_the_ground(draw: object) -> None:
     assert callable(draw)
-    root = Xml.fromstring(str(draw()))  # noqa: S314 - our own
+    root = ET.fromstring(str(draw()))  # noqa: S314 - our own
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     for box in root.iter(f"{SVG}rect"):
         assert 0 <= float(box.get("x", 0)) <= width - float(box.attrib["width"])
