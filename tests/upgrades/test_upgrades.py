@@ -5,12 +5,11 @@ Each check is also shown to fail where a form is not what it was.
 
 import copy
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from controller.adapters.azure import swap_token
 from controller.config.problems import InvalidConfigurationError
@@ -25,14 +24,12 @@ from controller.runtime.messages import (
     parse_job,
     parse_poll,
 )
-from sandbox.storage import Storage
-from sandbox.tls import create_authority
 from tests.upgrades import checks
 from tests.upgrades.forms import ROOT, Plain, read, versions
 from tests.upgrades.freezing import Tables, forms, sealers, table_of
 from tests.upgrades.scenes import SCENES
 
-in_one_loop = pytest.mark.asyncio(loop_scope="module")  # the tables are started once
+in_one_loop = pytest.mark.asyncio(loop_scope="session")  # the tables are started once
 
 VERSIONS = versions()
 NEWEST = VERSIONS[-1]
@@ -48,13 +45,6 @@ def frozen(folder: str) -> list[Any]:
 
 
 each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda path: path.name)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def tables(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tables]:
-    authority = create_authority(tmp_path_factory.mktemp("tls"))
-    async with Storage(authority, tmp_path_factory.mktemp("azurite")) as storage:
-        yield Tables(storage, authority)
 
 
 def test_every_released_version_is_here() -> None:
