@@ -41,6 +41,8 @@ def checked_version(tag: str, root: Path = ROOT) -> str:
     declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
     if declared != version:
         raise ReleaseError(f"The tag is {tag}, but pyproject.toml says {declared}: change one.")
+    if f'__version__ = "{version}"' not in (root / "controller" / "__init__.py").read_text():
+        raise ReleaseError(f"controller/__init__.py has another __version__ than {version}.")
     changes(version, root)
     if not (root / "tests" / "upgrades" / tag).is_dir():
         raise ReleaseError(

@@ -66,12 +66,16 @@ def bases(dockerfile: Path) -> list[str]:
     found: list[str] = []
     for line in dockerfile.read_text().splitlines():
         if given := re.match(r"ARG (\w+)=(\S+)", line):
-            defaults[given[1]] = given[2]
-        if named := re.match(r"FROM (\S+)(?: AS (\S+))?", line):
-            image = re.sub(r"\$\{?(\w+)\}?", lambda name: defaults.get(name[1], ""), named[1])
+            defaults[given[1]] = _filled(given[2], defaults)
+        if named := re.match(r"FROM (?:--platform=\S+ )?(\S+)(?: AS (\S+))?", line):
+            image = _filled(named[1], defaults)
             found += [image] if image not in stages else []
             stages.add(named[2] or "")
     return found
+
+
+def _filled(text: str, arguments: dict[str, str]) -> str:
+    return re.sub(r"\$\{?(\w+)\}?", lambda name: arguments.get(name[1], ""), text)
 
 
 def loose(dockerfile: Path) -> list[str]:

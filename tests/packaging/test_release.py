@@ -1,6 +1,7 @@
 """tools/release.py: what must not be released is not, and the notes say how to check what is."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ CHANGELOG = """# Changelog
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    (tmp_path / "controller").mkdir()
+    (tmp_path / "controller" / "__init__.py").write_text('__version__ = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
     (tmp_path / "tests" / "upgrades" / "v1.2.3").mkdir(parents=True)
     return tmp_path
@@ -61,6 +64,14 @@ REFUSED = [
     ("no date", "v1.2.3", "CHANGELOG.md", "[1.2.3] - 2026-12-24", "[1.2.3]", "no date"),
     ("nothing in it", "v1.2.3", "CHANGELOG.md", "### Added\n\n- Snow.", "", "nothing in it"),
     ("candidate", "v1.2.3rc1", "pyproject.toml", "1.2.3", "1.2.3rc1", "no tag of a release"),
+    (
+        "it says another",
+        "v1.2.3",
+        "controller/__init__.py",
+        "1.2.3",
+        "1.2.2",
+        "another __version__",
+    ),
     ("no v", "1.2.3", "pyproject.toml", "1.2.3", "1.2.3", "no tag of a release"),
 ]
 
@@ -75,6 +86,17 @@ def test_what_does_not_agree_is_refused(
     edit(root, name, old, new)
     with pytest.raises(release.ReleaseError, match=says):
         release.checked_version(tag, root)
+
+
+def test_this_checkout_could_be_released_once_its_changelog_has_a_date() -> None:
+    """Version, program and frozen forms agree already; the date is given last."""
+    found = re.search(r'version = "([\d.]+)"', (release.ROOT / "pyproject.toml").read_text())
+    assert found is not None
+    try:
+        assert release.checked_version(f"v{found[1]}") == found[1]
+    except release.ReleaseError as error:
+        assert "CHANGELOG.md has no section" in str(error)
+    assert (release.ROOT / "tests" / "upgrades" / f"v{found[1]}").is_dir()
 
 
 def test_a_release_whose_stored_forms_are_not_frozen_is_refused(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""After going back to an older Slipway: what a newer one left is refused aloud and stays as it is."""
+"""After going back to an older Slipway: what a newer one left is refused aloud, and stays."""
 
 import json
 from collections.abc import AsyncIterator
