@@ -158,6 +158,7 @@ def test_a_broken_link_makes_the_build_fail(
     page = small.parent / "docs" / "README.md"
 
     assert built(small, tmp_path / "good") == ""
+    assert (tmp_path / "good" / "repository" / "github" / "release.yml.html").exists()
     page.write_text(f"# Start\n\n{sabotage}\n", encoding="utf-8")
     with mkdocs_says() as said, pytest.raises(Abort):
         built(small, tmp_path / "bad")
@@ -188,9 +189,10 @@ def _small_copy(place: Path) -> Path:
     configuration.write_text(f"{before}\ntheme: mkdocs\n{rest}{nav}", encoding="utf-8")
     (place / "docs").mkdir()
     (place / "tools").mkdir()
-    (place / "docs" / "README.md").write_text(
-        "# Start\n\n[it](../CHANGELOG.md)\n", encoding="utf-8"
-    )
+    (place / ".github").mkdir()
+    (place / ".github" / "release.yml").write_text("on: push\n", encoding="utf-8")
+    start = "# Start\n\n[it](../CHANGELOG.md), [that](../.github/release.yml)\n"
+    (place / "docs" / "README.md").write_text(start, encoding="utf-8")
     (place / "CHANGELOG.md").write_text("# Changes\n", encoding="utf-8")
     shutil.copy(ROOT / "tools" / "site_hook.py", place / "tools")
     return configuration

@@ -93,7 +93,8 @@ def _address(target: Path, root: Path, docs: Path) -> str:
     """Return where *target* is on the site, as the path of its source."""
     if target.is_relative_to(docs):
         return target.relative_to(docs).as_posix()
-    name = f"{PLACE}/{target.relative_to(root).as_posix()}"
+    parts = [part.lstrip(".") for part in target.relative_to(root).parts]  # MkDocs leaves .* out
+    name = "/".join((PLACE, *parts))
     return name if target.suffix == ".md" else f"{name}.html"
 
 
