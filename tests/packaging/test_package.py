@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from tools import package
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,24 @@ def test_the_same_tree_gives_the_same_bytes_within_the_budget(dist: Path, tmp_pa
     (first,) = dist.glob("*.zip")
     assert again.read_bytes() == first.read_bytes()
     assert first.stat().st_size < package.BUDGET
+
+
+def test_the_image_holds_the_same_files(dist: Path) -> None:
+    """What .dockerignore lets through and the Dockerfile copies is what is packed."""
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert rules[1:] == [
+        *("*", "!function_app.py", "!host.json", "!requirements.txt", "!controller"),
+        *("controller/cli", "controller/wiring_cli.py", "**/__pycache__"),
+    ]
+    copied = re.findall(r"^COPY (?!--from)(.+) /home/site/wwwroot\S*$", DOCKERFILE, re.MULTILINE)
+    assert copied == ["function_app.py host.json requirements.txt", "controller"]
+    left_out = (ROOT / "controller" / "cli", ROOT / "controller" / "wiring_cli.py")
+    sent = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "controller").rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not any(path.is_relative_to(each) for each in left_out)
+    }
+    with archive_of(dist) as packed:
+        assert sent | set(copied[0].split()) == set(packed.namelist())

@@ -277,6 +277,27 @@ def refused_messages(was: Plain, now: Plain) -> list[str]:
             continue
         fields, present = old.get("properties", {}), new.get("properties", {})
         found += [f"{name}.{each} is gone" for each in fields.keys() - present.keys()]
+        for each in fields.keys() & present.keys():
+            found += [f"{name}.{each} {why}" for why in _narrower(fields[each], present[each])]
         needed = set(new.get("required", ())) - set(old.get("required", ()))
         found += [f"{name}.{each} is needed now" for each in needed]
     return found
+
+
+def _narrower(was: Plain, now: Plain) -> Iterator[str]:
+    """Yield why a value that was taken would not be."""
+    if lost := set(_values(was)) - set(_values(now) or _values(was)):
+        yield f"no longer takes {', '.join(sorted(map(str, lost)))}"
+    for word in ("type", "pattern", "format", "$ref"):
+        if was.get(word) != now.get(word):
+            yield f"has another {word}"
+    if now.get("maxLength", was.get("maxLength", 0)) < was.get("maxLength", 0):
+        yield "must be shorter"
+    if now.get("minLength", 0) > was.get("minLength", 0):
+        yield "must be longer"
+    if len(now.get("anyOf", ())) < len(was.get("anyOf", ())):
+        yield "takes fewer kinds of values"
+
+
+def _values(schema: Plain) -> list[Any]:
+    return [schema["const"]] if "const" in schema else list(schema.get("enum", ()))

@@ -273,8 +273,15 @@ def test_a_message_that_pipelines_may_not_send_any_more_is_noticed() -> None:
     was = read(NEWEST / "messages.schema.json")
     now = copy.deepcopy(was)
     del now["$defs"]["SubmitBody"]["properties"]["override"]
-    now["$defs"]["OrderBody"]["required"] = ["command", "app", "rollout"]
-    assert checks.refused_messages(was, now) == [
+    order = now["$defs"]["OrderBody"]
+    order["required"] = ["command", "app", "rollout"]
+    order["properties"]["command"]["enum"].remove("pause")
+    order["properties"]["app"]["pattern"] = "^[a-z]+$"
+    order["properties"]["reason"]["maxLength"] = 10
+    assert sorted(checks.refused_messages(was, now)) == [
+        "OrderBody.app has another pattern",
+        "OrderBody.command no longer takes pause",
+        "OrderBody.reason must be shorter",
         "OrderBody.rollout is needed now",
         "SubmitBody.override is gone",
     ]
