@@ -196,3 +196,12 @@ def _small_copy(place: Path) -> Path:
     (place / "CHANGELOG.md").write_text("# Changes\n", encoding="utf-8")
     shutil.copy(ROOT / "tools" / "site_hook.py", place / "tools")
     return configuration
+
+
+def test_the_steps_of_a_list_keep_their_numbers(site: Path) -> None:
+    """Python-Markdown alone ends a list at what is indented by three, and begins at 1 again."""
+    text = (site / "azure.html").read_text(encoding="utf-8")
+    steps = text.partition('id="step-by-step"')[2].partition("<h3")[0]
+
+    assert steps.count("<ol>") == 1
+    assert steps.count("<li>") > 5

@@ -1,4 +1,6 @@
-"""What MkDocs does beyond its own when it builds the site: links out of docs/ stay within it.
+"""What MkDocs does beyond its own when it builds the site.
+
+Lists are read as repository browsers read them, and links out of docs/ stay within the site.
 
 Pages link to files elsewhere in the repository, as ``../infra/README.md``: right in a repository
 browser, nowhere on the site. Each such file is put under ``repository/``: Markdown as a page like
@@ -25,6 +27,7 @@ _ALWAYS: Final = ("CHANGELOG.md",)  # in the navigation, whoever links to it
 _LINK: Final = re.compile(
     r"(?P<before>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<to>[^)\s]+)(?P<after>\))"
 )
+_ITEM: Final = re.compile(r"(?:-|\d+\.) +")
 _FENCE: Final = re.compile(r"^ *(`{3,}|~{3,})", re.MULTILINE)
 _PLAIN: Final = """\
 <!doctype html>
@@ -79,9 +82,31 @@ def on_page_markdown(
 ) -> str:
     """Turn the links of a page of docs/ that lead out of it."""
     if page.file.src_uri.startswith(f"{PLACE}/"):
-        return markdown  # turned when it was made
+        return _indented(markdown)  # its links were turned when it was made
     root, docs = _roots(config)
-    return _turned(markdown, docs / page.file.src_uri, root, docs)
+    return _indented(_turned(markdown, docs / page.file.src_uri, root, docs))
+
+
+def _indented(text: str) -> str:
+    """Indent what belongs to an item of a list by four.
+
+    Repository browsers want as much as the item's mark is wide, Python-Markdown four; with less it
+    ends the list, and the next item is number 1 again.
+    """
+    lines, width, fence = [], 0, ""
+    for line in text.splitlines(keepends=True):
+        mark, opens = _ITEM.match(line), _FENCE.match(line)
+        if fence:
+            fence = "" if line.strip() == fence else fence
+        elif opens and not line.startswith(" "):
+            fence, width = opens[1], 0
+        elif mark:
+            width = len(mark[0])
+        elif line.strip() and not line.startswith(" " * (width or 1)):
+            width = 0
+        inside = width and not mark and line.startswith(" " * width)
+        lines.append(" " * 4 + line[width:] if inside else line)
+    return "".join(lines)
 
 
 def _roots(config: "MkDocsConfig") -> tuple[Path, Path]:
