@@ -9,6 +9,7 @@ and what each poll adds. Counted are Slipway's own calls; the Functions host's a
 import asyncio
 import json
 import re
+from argparse import ArgumentParser, RawTextHelpFormatter
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -190,4 +191,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter).parse_args()
     main()

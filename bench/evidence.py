@@ -8,6 +8,7 @@ rollout the evidence of its last decision is fetched as anyone may fetch it, and
 
 import asyncio
 import json
+from argparse import ArgumentParser, RawTextHelpFormatter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def _seconds(starts: list[str]) -> list[float]:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter).parse_args()
     KEPT.parent.mkdir(parents=True, exist_ok=True)
     KEPT.write_text(json.dumps(asyncio.run(measure())), encoding="utf-8")
     draw(json.loads(KEPT.read_text(encoding="utf-8")))
