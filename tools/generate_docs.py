@@ -121,7 +121,14 @@ def write(root: Path = ROOT) -> None:
 
 def outdated(root: Path = ROOT) -> list[str]:
     """Return the pages under *root* that are not what the code says."""
-    return [name for name, make in PAGES.items() if _committed(root / name) != make()]
+    return [name for name, make in PAGES.items() if _differs(name, _committed(root / name), make())]
+
+
+def _differs(name: str, committed: str | None, made: str) -> bool:
+    """Tell whether a page says something else: each Python aligns and wraps --help its own way."""
+    if name == "docs/cli.md" and committed is not None:
+        return committed.split() != made.split()
+    return committed != made
 
 
 def _committed(path: Path) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
+from inspect import cleandoc
 from typing import Any, Final, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -73,7 +74,7 @@ def configuration_reference() -> str:
 
 def _sections(model: type[BaseModel], title: str, path: str) -> Iterator[str]:
     yield f"## {title}\n"
-    yield f"{(model.__doc__ or '').strip()}\n"
+    yield f"{cleandoc(model.__doc__ or '')}\n"  # before 3.13 its indentation is still there
     yield "| Key | Form | Default | Meaning |"
     yield "|---|---|---|---|"
     below: list[tuple[str, type[BaseModel]]] = []
