@@ -1,11 +1,13 @@
 """Finds what should have happened and did not, and where the world left the record."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final, cast
 
 from controller.activities.references import is_same
@@ -143,20 +145,21 @@ class Sweeper:
 
     async def _dead_letters(self, now: datetime) -> int:
         """Take what the platform gave up on; return how many there were."""
-        taken = 0
-        for queue in (COMMANDS_QUEUE, OBSERVATIONS_QUEUE, MAINTENANCE_QUEUE):
+        queues = (COMMANDS_QUEUE, OBSERVATIONS_QUEUE, MAINTENANCE_QUEUE)
+        found = await asyncio.gather(*map(self._take_dead_letters, queues))
+        for letter in chain.from_iterable(found):
             try:
-                letters = await self.bus.take_dead_letters(queue, limit=_MAX_DEAD_LETTERS)
-            except SlipwayError as error:
-                log.warning("queue %s: its dead letters stay for now: %s", queue, error)
-                continue
-            taken += len(letters)
-            for letter in letters:
-                try:
-                    await self._mourn(queue, letter, now)
-                except Exception:  # it is in queue 'rejected'; the others need their page, too
-                    log.exception("queue %s: a dead letter could not be written down", queue)
-        return taken
+                await self._mourn(letter.queue, letter, now)
+            except Exception:  # it is in queue 'rejected'; the others need their page, too
+                log.exception("queue %s: a dead letter could not be written down", letter.queue)
+        return sum(map(len, found))
+
+    async def _take_dead_letters(self, queue: str) -> Sequence[DeadLetter]:
+        try:
+            return await self.bus.take_dead_letters(queue, limit=_MAX_DEAD_LETTERS)
+        except SlipwayError as error:
+            log.warning("queue %s: its dead letters stay for now: %s", queue, error)
+            return ()
 
     async def _mourn(self, queue: str, letter: DeadLetter, now: datetime) -> None:
         """Write a lost command down and wake its app; the rollout may have been waiting for it."""

@@ -19,7 +19,7 @@ param busId string
 @description('Resource id of the action group.')
 param groupId string
 
-var critical = 'AppTraces | where SeverityLevel >= 4 and Message startswith "app "'
+var critical = 'AppTraces | where SeverityLevel >= 4 and (Message startswith "app " or Message startswith "queue ")'
 // Each critical line is some alert's, and no line is two alerts'.
 var failedJobs = 'Message matches regex "^app [^ ]+: (backup|verify|drill) job "'
 var noVerified = 'Message matches regex "^app [^ ]+: (no backup set is verified|the newest verified backup)"'

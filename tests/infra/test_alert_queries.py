@@ -25,6 +25,12 @@ LINES = [
         CRITICAL,
         "rollout-needs-you",
     ),
+    (
+        "queue %s: the platform gave up on a message after %s deliveries: %s %s",
+        ("rollouts", "20", "MaxDeliveryCountExceeded", ""),
+        CRITICAL,
+        "rollout-needs-you",
+    ),
     ("app %s: what is due cannot be asked for: %s", ("shop", "x"), CRITICAL, "rollout-needs-you"),
     (
         "app %s: %s job %s failed: %s",

@@ -128,6 +128,9 @@ class ServiceBusBus:
             queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER
         )
         async with dead_letters as receiver:
+            # There is hardly ever one. A peek says so at once; to receive is to wait for one.
+            if not await receiver.peek_messages(max_message_count=1):
+                return
             for message in await receiver.receive_messages(
                 max_message_count=limit, max_wait_time=_RECEIVE_WAIT
             ):
