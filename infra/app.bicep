@@ -368,7 +368,7 @@ module diagnostics 'modules/app/diagnostics.bicep' = {
 
 var zones = 'Microsoft.Network/privateDnsZones'
 
-module privateEndpoints 'modules/app/private_endpoints.bicep' = if (privateNetwork) {
+module privateEndpoints 'modules/private_endpoints.bicep' = if (privateNetwork) {
   name: 'app-private-endpoints'
   params: {
     prefix: 'pe-${stem}'

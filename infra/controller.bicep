@@ -48,6 +48,9 @@ param vaultUri string
 @description('Resource id of the subnet for outgoing traffic. Empty: none.')
 param controllerSubnetId string = ''
 
+@description('Resource id of the subnet of private endpoints. Needed without public access; its network has the zones.')
+param endpointSubnetId string = ''
+
 @description('Whether storage and Service Bus are reached from the internet. Without it they need private endpoints, and Service Bus Premium.')
 param publicAccess bool = true
 
@@ -212,6 +215,51 @@ module configured 'modules/controller/settings.bicep' = {
   }
 }
 
+var zones = 'Microsoft.Network/privateDnsZones'
+var storageSuffix = az.environment().suffixes.storage
+
+module privateEndpoints 'modules/private_endpoints.bicep' = if (!publicAccess) {
+  name: 'controller-private-endpoints'
+  params: {
+    prefix: 'pe-${name}-slipway'
+    location: location
+    tags: tags
+    subnetId: endpointSubnetId
+    targets: [
+      {
+        name: 'blob'
+        resourceId: storage.outputs.storageId
+        groupId: 'blob'
+        zoneId: resourceId(zones, 'privatelink.blob.${storageSuffix}')
+      }
+      {
+        name: 'queue'
+        resourceId: storage.outputs.storageId
+        groupId: 'queue'
+        zoneId: resourceId(zones, 'privatelink.queue.${storageSuffix}')
+      }
+      {
+        name: 'table'
+        resourceId: storage.outputs.storageId
+        groupId: 'table'
+        zoneId: resourceId(zones, 'privatelink.table.${storageSuffix}')
+      }
+      {
+        name: 'backups'
+        resourceId: storage.outputs.backupStorageId
+        groupId: 'blob'
+        zoneId: resourceId(zones, 'privatelink.blob.${storageSuffix}')
+      }
+      {
+        name: 'bus'
+        resourceId: bus.outputs.busId
+        groupId: 'namespace'
+        zoneId: resourceId(zones, 'privatelink.servicebus.windows.net')
+      }
+    ]
+  }
+}
+
 // Roles first: the host reads its storage when it starts.
 module flex 'modules/controller/functions_flex.bicep' = if (variant == 'flex') {
   name: 'controller-functions-flex'
@@ -230,6 +278,7 @@ module flex 'modules/controller/functions_flex.bicep' = if (variant == 'flex') {
   }
   dependsOn: [
     access
+    privateEndpoints
   ]
 }
 
@@ -250,6 +299,7 @@ module container 'modules/controller/functions_container.bicep' = if (variant ==
   }
   dependsOn: [
     access
+    privateEndpoints
   ]
 }
 

@@ -157,6 +157,9 @@ param variant string = 'flex'
 @description('Image of the controller, by digest; for the container variant. Empty in the first deployment, which makes the registry that it is pushed to.')
 param controllerImage string = ''
 
+@description('Whether storage and Service Bus of Slipway are closed to the internet, too: private endpoints, and Service Bus Premium. Needs privateNetwork.')
+param privateController bool = false
+
 @description('Registries beside Azure\'s own that may be given Slipway\'s token, comma-separated.')
 param acrHosts string = ''
 
@@ -255,6 +258,8 @@ module controller 'controller.bicep' = {
     vaultName: app.outputs.vaultName
     vaultUri: app.outputs.vaultUri
     controllerSubnetId: app.outputs.controllerSubnetId
+    endpointSubnetId: app.outputs.endpointSubnetId
+    publicAccess: !privateController
     connectEvents: connectEvents
     alertsAudience: empty(alertsApplicationId) ? '' : 'api://${alertsApplicationId}'
     lockResources: lockResources

@@ -34,6 +34,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
     "lockDatabase": True,
     "lockResources": True,
     "pointInTime": True,
+    "privateController": True,
     "privateNetwork": True,
     "registryByRepository": True,
     "registryReplicaLocation": "northeurope",

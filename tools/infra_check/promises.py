@@ -86,6 +86,7 @@ def check_promises(deployment: Deployment, parameters: Mapping[str, Any]) -> Ite
         lambda: _left_alone(deployment),
         lambda: _slots(deployment, parameters),
         lambda: _closed(deployment),
+        lambda: _reachable(deployment),
         lambda: _plan(deployment),
         lambda: _autoscale(deployment),
         lambda: _database(deployment, parameters),
@@ -231,6 +232,18 @@ def _closed(deployment: Deployment) -> Told:
                     resource,
                     f"{short(resource)}: {path} is {at(resource, path)!r}, not {value!r}",
                 )
+
+
+def _reachable(deployment: Deployment) -> Told:
+    endpoints = {
+        text_of(each["properties"]["privateLinkServiceId"])
+        for endpoint in deployment.declared("Microsoft.Network/privateEndpoints")
+        for each in endpoint.properties["privateLinkServiceConnections"]
+    }
+    for resource in deployment.resources:
+        is_closed = resource.properties.get("publicNetworkAccess") == "Disabled"
+        if is_closed and resource.id not in endpoints:
+            yield resource, f"{short(resource)} is closed, and has no private endpoint"
 
 
 def _diagnostics(deployment: Deployment) -> Told:

@@ -155,6 +155,9 @@ output storageName string = account.name
 @description('Address of its blobs, with a slash at its end.')
 output blobUrl string = account.properties.primaryEndpoints.blob
 
+@description('Resource id of the account of backup sets.')
+output backupStorageId string = backupAccount.id
+
 @description('Name of the account of backup sets.')
 output backupStorageName string = backupAccount.name
 

@@ -1,4 +1,4 @@
-// Addresses inside the network for what the app talks to, with the names that lead there.
+// Addresses inside the network for what the app and Slipway talk to, with the names that lead there.
 
 @description('Prefix of the endpoints\' names.')
 param prefix string
