@@ -73,6 +73,8 @@ def check(folder: Path) -> list[Finding]:
         found += [*check_symbols(file), *check_modules(file), *check_declarations(file)]
     found += _unused(folder, files)
     main = next(each for each in files if each.path == folder / "main.bicep")
+    if main.scope != "resourceGroup":
+        found.append(Finding(main.path, 1, f"main.bicep is for a {main.scope}, not for a group"))
     environments = dict(_environments(folder, main, found))
     for name, parameters in environments.items():
         found += _deployed(folder, parameters, is_everything=name == "everything")

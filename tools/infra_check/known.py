@@ -93,6 +93,15 @@ _NAMES: Final[Mapping[str, str]] = {
     "Microsoft.Web/sites": r"[A-Za-z0-9](-?[A-Za-z0-9]){1,31}",
     "Microsoft.Web/sites/slots": r"[A-Za-z0-9](-?[A-Za-z0-9]){1,18}",
 }
+# What a private endpoint can lead to, by the type of its resource.
+_GROUPS: Final[Mapping[str, frozenset[str]]] = {
+    "Microsoft.Cache/redisEnterprise": frozenset({"redisEnterprise"}),
+    "Microsoft.ContainerRegistry/registries": frozenset({"registry"}),
+    "Microsoft.DBforPostgreSQL/flexibleServers": frozenset({"postgresqlServer"}),
+    "Microsoft.KeyVault/vaults": frozenset({"vault"}),
+    "Microsoft.ServiceBus/namespaces": frozenset({"namespace"}),
+    "Microsoft.Storage/storageAccounts": frozenset({"blob", "file", "queue", "table"}),
+}
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOMENTS: Final = frozenset(
     {"PT1M", "PT5M", "PT10M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"}
@@ -117,11 +126,22 @@ def _of_resource(resource: Resource, deployment: Deployment) -> Iterator[str]:
         yield from _metric_alert(resource)
     if resource.type == "Microsoft.Insights/scheduledQueryRules":
         yield from _windows(resource)
+    if resource.type == "Microsoft.Network/privateEndpoints":
+        for each in resource.properties["privateLinkServiceConnections"]:
+            yield from _groups(each["properties"])
     if resource.type == "Microsoft.Insights/autoscalesettings":
         for profile in resource.properties.get("profiles", []):
             for rule in profile.get("rules", []):
                 trigger = rule.get("metricTrigger", {})
                 yield from _metric(trigger.get("metricNamespace"), trigger.get("metricName"))
+
+
+def _groups(link: Mapping[str, Any]) -> Iterator[str]:
+    parts = text_of(link["privateLinkServiceId"]).rpartition("/providers/")[2].split("/")
+    kind = "/".join([parts[0], *parts[1::2]])
+    for group in link["groupIds"]:
+        if group not in _GROUPS.get(kind, frozenset()):
+            yield f"{kind} has no private endpoint of group {group}"
 
 
 def _version(resource: Resource) -> Iterator[str]:

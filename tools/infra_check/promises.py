@@ -4,6 +4,7 @@ What a deployment must leave alone (image, settings, routing rules), what keeps 
 closed, who may do what, what is watched, kept and locked.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -95,6 +96,7 @@ def check_promises(deployment: Deployment, parameters: Mapping[str, Any]) -> Ite
         lambda: _locks(deployment, parameters),
         lambda: check_access(deployment),
         lambda: _backups(deployment),
+        lambda: _containers(deployment),
         lambda: check_alerts(deployment, parameters),
         lambda: _twice(deployment),
     )
@@ -171,6 +173,9 @@ def _plan(deployment: Deployment) -> Told:
     for plan in found:
         if plan.properties.get("reserved") is not True:
             yield plan, "the plan is not for Linux"
+        size = text_of((plan.body.get("sku") or {}).get("name"))
+        if not re.fullmatch(r"S[1-3]|P[0-5]m?v[2-4]|I[1-6]m?v2", size):
+            yield plan, f"a plan of size {size} has no slots: Standard, Premium or Isolated"
         if (plan.body.get("sku") or {}).get("capacity", 0) < 2:  # noqa: PLR2004 - the plan of two
             yield plan, "the plan has fewer than two instances"
 
@@ -223,6 +228,9 @@ def _telemetry(deployment: Deployment) -> Told:
 
 
 def _closed(deployment: Deployment) -> Told:
+    for vault in deployment.declared("Microsoft.KeyVault/vaults"):
+        if vault.properties.get("accessPolicies"):
+            yield vault, f"{short(vault)} has access policies beside its roles"
     for resource in deployment.resources:
         if resource.is_existing:
             continue
@@ -267,6 +275,25 @@ def _locks(deployment: Deployment, parameters: Mapping[str, Any]) -> Told:
     for resource in of_type(deployment, _LOCKED):
         if resource.id not in held and not is_controller(resource):
             yield resource, f"{short(resource)} can be deleted: it has no lock"
+
+
+def _containers(deployment: Deployment) -> Told:
+    """What the Function App is told to read is declared."""
+    kind = "Microsoft.Storage/storageAccounts/blobServices/containers"
+    names = {text_of(each.name) for each in deployment.declared(kind)}
+    for app in deployment.declared("Microsoft.Web/sites"):
+        if not is_controller(app):
+            continue
+        told = [text_of(at(app, "functionAppConfig.deployment.storage.value"))]
+        for each in at(app, "siteConfig.appSettings") or []:
+            if each["name"] == "SLIPWAY_CONFIG":
+                told.append(text_of(each["value"]).removesuffix("»").removesuffix("/apps.yaml"))
+            if each["name"] == "SLIPWAY_BACKUP_URL":
+                told.append(text_of(each["value"]))
+        for address in filter(None, told):
+            container = re.split(r"[/»]", address.rstrip("»"))[-1]
+            if container not in names:
+                yield app, f"container {container} is declared nowhere"
 
 
 def _backups(deployment: Deployment) -> Told:

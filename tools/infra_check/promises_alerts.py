@@ -40,6 +40,9 @@ def _events(deployment: Deployment, parameters: Mapping[str, Any]) -> Told:
     found = deployment.declared("Microsoft.EventGrid/systemTopics/eventSubscriptions")
     if parameters.get("connectEvents") and not found:
         yield None, "no subscription carries pushes to Slipway"
+    for topic in topics:
+        if topic.properties.get("topicType") != "Microsoft.ContainerRegistry.Registries":
+            yield topic, f"registries tell of no {topic.properties.get('topicType')}"
     for each in found:
         if at(each, "filter.includedEventTypes") != ["Microsoft.ContainerRegistry.ImagePushed"]:
             yield each, "the subscription hears of more than pushes, or of less"
@@ -75,6 +78,8 @@ def _five_alerts(deployment: Deployment) -> Told:
         for rule, each in found:
             if each.get("operator") != operator:
                 yield rule, f"{metric} has to be {operator} its limit"
+            if metric == "HealthCheckStatus" and rule.properties.get("windowSize") == "PT1M":
+                yield rule, f"{metric} needs a window of five minutes or more"
             if threshold is not None and each.get("threshold") != threshold:
                 yield rule, f"the limit of {metric} is {each.get('threshold')}, not {threshold}"
     watched = {text_of(scope) for rule in rules for scope in rule.properties.get("scopes", [])}
