@@ -31,6 +31,13 @@ async def alert(req: func.HttpRequest) -> func.HttpResponse:
     return await doors.alert(req)
 
 
+@app.function_name("notify")
+@app.route("notifications/{channel}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def notify(req: func.HttpRequest) -> func.HttpResponse:
+    """Tell people of an alert, where they talk; authenticated as alerts are."""
+    return await doors.notify(req)
+
+
 @app.function_name("on_command")
 @app.service_bus_queue_trigger(
     arg_name="message",

@@ -735,6 +735,28 @@ class Callers(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What people are told, where they talk."""
+
+    title: str
+    lines: tuple[str, ...] = ()  # plain text, each a fact
+    is_over: bool = False  # what they were told of before has passed
+
+
+class Notifier(Protocol):
+    """Tells people. The same notice may come twice."""
+
+    async def tell(self, notice: Notice) -> None:
+        """Post it.
+
+        Raises:
+            TransientError: the channel cannot be reached, or wants to be left alone for a while.
+            PermanentError: the channel refuses it, or its address is none.
+        """
+        ...
+
+
 class Configuration(Protocol):
     """The apps under our care."""
 

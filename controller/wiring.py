@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Clock,
         Configuration,
         History,
+        Notifier,
         PlatformMetrics,
         Prober,
         Registry,
@@ -126,6 +127,13 @@ class House:
             authority=settings.alerts_authority,
             ca_file=settings.ca_file,
         )
+
+    @cached_property
+    def notifiers(self) -> Mapping[str, Notifier]:
+        """Where people are told of alerts, by the channel's name."""
+        from controller.adapters.notify_slack import SlackNotifier
+
+        return {"slack": SlackNotifier(self.secrets, ca_file=self.settings.ca_file)}
 
     @cached_property
     def _registry(self) -> Registry:

@@ -177,6 +177,10 @@ param immutableDays int = 5
 @description('Whether on_image_pushed is deployed: only then Event Grid can be connected to it. False in the first deployment.')
 param connectEvents bool = false
 
+@description('Chat that people are told in. Needs alertsApplicationId, and the chat\'s address as secret notify-slack.')
+@allowed(['', 'slack'])
+param chat string = ''
+
 @description('Addresses that alerts are mailed to.')
 param alertEmails array = []
 
@@ -280,6 +284,7 @@ module monitoring 'monitoring.bicep' = {
     busId: controller.outputs.busId
     functionHostName: controller.outputs.functionHostName
     emails: alertEmails
+    chat: chat
     alertsApplicationId: alertsApplicationId
     alertsObjectId: alertsObjectId
   }

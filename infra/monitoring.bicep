@@ -37,9 +37,9 @@ param functionHostName string
 @description('Addresses that get a mail.')
 param emails array = []
 
-@description('Address of a chat\'s incoming webhook. A secret: from a vault, never from a file.')
-@secure()
-param chatWebhook string = ''
+@description('Chat that people are told in; its address is in the vault, as secret notify-slack.')
+@allowed(['', 'slack'])
+param chat string = ''
 
 @description('Application (client) id that the tokens for Slipway\'s door are for. Empty: Slipway does not hear of alerts.')
 param alertsApplicationId string = ''
@@ -59,6 +59,8 @@ param failedAbove int = 10
 @description('Average duration of a request in milliseconds.')
 param slowAbove int = 2000
 
+var notificationsUrl = empty(chat) ? '' : 'https://${functionHostName}/api/notifications/${chat}'
+
 module people 'monitoring/action_group.bicep' = {
   name: 'monitoring-people'
   params: {
@@ -66,10 +68,10 @@ module people 'monitoring/action_group.bicep' = {
     shortName: name
     tags: tags
     emails: emails
-    chatWebhook: chatWebhook
+    notificationsUrl: notificationsUrl
     alertsUrl: ''
-    alertsApplicationId: ''
-    alertsObjectId: ''
+    alertsApplicationId: alertsApplicationId
+    alertsObjectId: alertsObjectId
   }
 }
 
@@ -80,7 +82,7 @@ module everybody 'monitoring/action_group.bicep' = {
     shortName: name
     tags: tags
     emails: emails
-    chatWebhook: chatWebhook
+    notificationsUrl: notificationsUrl
     alertsUrl: 'https://${functionHostName}/api/alerts'
     alertsApplicationId: alertsApplicationId
     alertsObjectId: alertsObjectId

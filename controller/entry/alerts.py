@@ -55,7 +55,7 @@ class AlertDoor:
         if len(request.body) > MAX_ALERT_BYTES:
             size = f"{len(request.body)} bytes, {MAX_ALERT_BYTES} allowed"
             return problem(413, "SW305", f"The body is too large: {size}.", "Send one alert.")
-        refusal = await self._check_caller(request)
+        refusal = await refusal_of(request, self.secrets, self.callers)
         if refusal:
             return refusal
         alert = parse(json_value(request.body))
@@ -68,28 +68,27 @@ class AlertDoor:
         log.info("alert %r %s -> %s", alert.rule, alert.condition, ", ".join(apps))
         return Response(status=202, body={"accepted": True, "apps": apps})
 
-    # --- Who calls --------------------------------------------------------------------------------
 
-    async def _check_caller(self, request: Request) -> Response | None:
-        token = _token(request.headers)
-        if token and self.callers is not None:
-            try:
-                caller = await self.callers.check(token)
-            except CallerRefusedError as error:
-                log.warning("alert: %s", error)
-                return problem(401, error.code, error.what, error.fix)
-            log.debug("alert: posted by %s", caller)
-            return None
-        return await self._check_secret(request)
-
-    async def _check_secret(self, request: Request) -> Response | None:
-        expected = await self.secrets.get(SECRET)
-        if expected:
-            return None if says_it(request, expected) else _unknown_caller()
-        if self.callers is not None:
-            return _unknown_caller()
-        fix = "Put it into Key Vault, or set SLIPWAY_ALERTS_AUDIENCE for a secure webhook."
-        return problem(_TRY_AGAIN, "SW306", f"The secret {SECRET!r} is not set.", fix)
+async def refusal_of(
+    request: Request, secrets: Secrets, callers: Callers | None
+) -> Response | None:
+    """Return how a request that no action group of ours sent is refused; None where one did."""
+    token = _token(request.headers)
+    if token and callers is not None:
+        try:
+            caller = await callers.check(token)
+        except CallerRefusedError as error:
+            log.warning("alert: %s", error)
+            return problem(401, error.code, error.what, error.fix)
+        log.debug("alert: posted by %s", caller)
+        return None
+    expected = await secrets.get(SECRET)
+    if expected:
+        return None if says_it(request, expected) else _unknown_caller()
+    if callers is not None:
+        return _unknown_caller()
+    fix = "Put it into Key Vault, or set SLIPWAY_ALERTS_AUDIENCE for a secure webhook."
+    return problem(_TRY_AGAIN, "SW306", f"The secret {SECRET!r} is not set.", fix)
 
 
 def unforeseen() -> Response:

@@ -125,6 +125,22 @@ async def alert(request: func.HttpRequest) -> func.HttpResponse:
     return await _answer(request, handler, on_bug=unforeseen)
 
 
+async def notify(request: func.HttpRequest) -> func.HttpResponse:
+    """See `controller.entry.notifications.NotificationDoor`."""
+    from controller.entry.alerts import unforeseen
+    from controller.entry.notifications import NotificationDoor
+
+    async def handler(plain: Request) -> Response:
+        home = house()
+        door = NotificationDoor(
+            secrets=home.secrets, callers=home.callers, notifiers=home.notifiers
+        )
+        async with asyncio.timeout(_ALERT_SECONDS):
+            return await door.take(plain)
+
+    return await _answer(request, handler, on_bug=unforeseen)
+
+
 async def _answer(
     request: func.HttpRequest,
     handler: Callable[[Request], Awaitable[Response]],

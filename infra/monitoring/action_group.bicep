@@ -1,5 +1,5 @@
-// Whom alerts reach. Slipway hears the app's alerts by its own door, with a token: there is no key in
-// an address that somebody could copy.
+// Whom alerts reach: people by mail and, through Slipway's notifier, in their chat; Slipway by its own
+// door. Both doors want a token: there is no key in an address that somebody could copy.
 
 @description('Name of the action group.')
 param groupName string
@@ -14,9 +14,8 @@ param tags object
 @description('Addresses that get a mail.')
 param emails array
 
-@description('Address of a chat\'s incoming webhook, such as Slack\'s by a workflow. It is a secret.')
-@secure()
-param chatWebhook string
+@description('Address of Slipway\'s notifier: https://FUNCTION-APP.azurewebsites.net/api/notifications/slack. Empty: no chat. The chat\'s own address is a secret, and in the vault.')
+param notificationsUrl string
 
 @description('Address of Slipway\'s door: https://FUNCTION-APP.azurewebsites.net/api/alerts. Empty: Slipway does not hear of these.')
 param alertsUrl string
@@ -41,11 +40,15 @@ resource group 'Microsoft.Insights/actionGroups@2023-01-01' = {
         useCommonAlertSchema: true
       }
     ]
-    webhookReceivers: concat(empty(chatWebhook) ? [] : [
+    webhookReceivers: concat(empty(notificationsUrl) || empty(alertsApplicationId) ? [] : [
       {
         name: 'chat'
-        serviceUri: chatWebhook
+        serviceUri: notificationsUrl
         useCommonAlertSchema: true
+        useAadAuth: true
+        identifierUri: 'api://${alertsApplicationId}'
+        objectId: alertsObjectId
+        tenantId: tenant().tenantId
       }
     ], empty(alertsUrl) || empty(alertsApplicationId) ? [] : [
       {

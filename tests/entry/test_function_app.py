@@ -26,6 +26,12 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "authLevel": "anonymous",  # likewise, or an Entra token
         "route": "alerts",
     },
+    "notify": {
+        "type": "httpTrigger",
+        "methods": ["POST"],
+        "authLevel": "anonymous",  # as an alert
+        "route": "notifications/{channel}",
+    },
     "on_command": QUEUE | {"queueName": "rollouts"},
     "on_observe": QUEUE | {"queueName": "observations"},
     "on_maintenance": QUEUE | {"queueName": "maintenance"},

@@ -27,6 +27,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
     "alertEmails": ["on-call@example.com"],
     "alertsApplicationId": _SOMEBODY,
     "alertsObjectId": _SOMEBODY,
+    "chat": "slack",
     "connectEvents": True,
     "controllerImage": f"registry.azurecr.io/slipway@{_DIGEST}",
     "databasePasswordLogin": "app",

@@ -127,6 +127,18 @@ def _action_group(deployment: Deployment, parameters: Mapping[str, Any]) -> Told
         if each.get("useAadAuth") is True
         and text_of(each.get("serviceUri")).rstrip("»").endswith("/api/alerts")
     }
+    told = [
+        hook
+        for group in deployment.declared("Microsoft.Insights/actionGroups")
+        for hook in group.properties.get("webhookReceivers") or []
+        if "/api/notifications/" in text_of(hook.get("serviceUri"))
+    ]
+    if parameters.get("chat") and not all(each.get("useAadAuth") is True for each in told):
+        yield None, "the notifier is called without a token"
+    if parameters.get("chat") and len(told) != len(
+        deployment.declared("Microsoft.Insights/actionGroups")
+    ):
+        yield None, "not every action group tells people in their chat"
     watched = {metric for metric, _, _ in _FIVE}
     for rule in deployment.declared("Microsoft.Insights/metricAlerts"):
         groups = {text_of(each.get("actionGroupId")) for each in rule.properties.get("actions", [])}

@@ -26,7 +26,6 @@ _TELLERS: Final = re.compile(r"list[A-Z]\w*|listKeys|reference")
 _ALLOWED: Final = frozenset(
     {
         ("Microsoft.DBforPostgreSQL/flexibleServers", "administratorLoginPassword"),
-        ("Microsoft.Insights/actionGroups", "webhookReceivers"),
     }
 )
 _NAMED_SECRET: Final = re.compile(
