@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from sandbox.monitor.kql import Scope
-from sandbox.monitor.store import Store
+from tests.sandbox.monitor_kit import WORKSPACE, World, running
 from tools.infra_check.check import EVERYTHING
 from tools.infra_check.evaluate import deploy
 
@@ -84,27 +82,17 @@ def rules() -> dict[str, tuple[str, str]]:
 RULES = rules()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def store() -> AsyncIterator[Store]:
-    opened = Store(kept_rows=1000)
-    await opened.open()
-    yield opened
-    await opened.close()
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running(tmp_path) as world:
+        yield world
 
 
-async def fired(store: Store, message: str, severity: int) -> set[str]:
+async def fired(world: World, message: str, severity: int) -> set[str]:
     """Return the alerts whose query finds that line."""
-    workspace = f"w-{abs(hash((message, severity)))}"
-    row = {"TimeGenerated": NOW.replace(tzinfo=None), "Message": message, "SeverityLevel": severity}
-    store.add(workspace, "AppTraces", row, NOW)
-    await store.settle(now=True)
-    scope = Scope(now=NOW.replace(tzinfo=None) + dt.timedelta(minutes=1), workspaces=[workspace])
-    found: set[str] = set()
-    for name, (query, _) in RULES.items():
-        answer = await store.query(f"{query} | count", scope)
-        if answer.rows[0][0]:
-            found.add(name)
-    return found
+    row = {"Message": message, "SeverityLevel": severity}
+    await world.monitor.insert(WORKSPACE, "AppTraces", [row], ingested_at=NOW)
+    return {name for name, (query, _) in RULES.items() if await world.ask(query)}
 
 
 def test_there_is_an_alert_for_each_thing_that_a_person_has_to_see() -> None:
@@ -118,24 +106,22 @@ def test_there_is_an_alert_for_each_thing_that_a_person_has_to_see() -> None:
     assert RULES["does-not-run"][1] == "LessThan"
 
 
-@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("wording", "given", "severity", "whose"), LINES)
 async def test_a_critical_line_is_one_alerts_and_no_others(
-    store: Store, wording: str, given: tuple[str, ...] | None, severity: int, whose: str
+    world: World, wording: str, given: tuple[str, ...] | None, severity: int, whose: str
 ) -> None:
     source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "controller").rglob("*.py"))
     assert wording in source, "the code words it otherwise: the alert would not fire"
 
     message = f"app shop: {wording}" if given is None else wording % given
 
-    assert await fired(store, message, severity) == ({whose} if whose else set())
+    assert await fired(world, message, severity) == ({whose} if whose else set())
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_sweep_that_runs_keeps_the_alert_on_its_absence_still(store: Store) -> None:
+async def test_a_sweep_that_runs_keeps_the_alert_on_its_absence_still(world: World) -> None:
     source = (ROOT / "controller/entry/doors.py").read_text(encoding="utf-8")
     wording = '"sweep%s: %s"'
     assert wording in source
     for late in ("", " (past due)"):
         line = re.sub(r'"', "", wording) % (late, "1 app")
-        assert "does-not-run" in await fired(store, line, INFORMATION)
+        assert "does-not-run" in await fired(world, line, INFORMATION)
