@@ -38,6 +38,8 @@ ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
 COPY --from=packages /packages /home/site/wwwroot/.python_packages/lib/site-packages
 COPY function_app.py host.json requirements.txt /home/site/wwwroot/
 COPY controller /home/site/wwwroot/controller
+# Who runs it may not write there, so that each start would compile it again.
+RUN python -m compileall -q /home/site/wwwroot/controller /home/site/wwwroot/function_app.py
 EXPOSE 8080
 # By number: App Service and Kubernetes see that it is not root, and the base needs no such name.
 USER 1654:1654
