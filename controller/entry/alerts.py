@@ -5,7 +5,7 @@ queue is a 503 here, and nothing that could succeed later is refused for good.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,26 +39,9 @@ class AlertDoor:
 
     async def take(self, request: Request) -> Response:
         """Answer ``POST /api/alerts`` at once; the work waits on the queue. Never raises."""
-        try:
-            return await self._take(request)
-        except SlipwayError as error:
-            log.warning("alert: %s", error)
-            answer = refuse(error)
-            if answer.status < 500:  # noqa: PLR2004 - the sender's own mistake
-                return answer
-            return problem(_TRY_AGAIN, error.code, error.what, error.fix)
-        except Exception:
-            log.exception("alert: the door failed")
-            return unforeseen()
+        return await answer_to(request, self.secrets, self.callers, self._handle)
 
-    async def _take(self, request: Request) -> Response:
-        if len(request.body) > MAX_ALERT_BYTES:
-            size = f"{len(request.body)} bytes, {MAX_ALERT_BYTES} allowed"
-            return problem(413, "SW305", f"The body is too large: {size}.", "Send one alert.")
-        refusal = await refusal_of(request, self.secrets, self.callers)
-        if refusal:
-            return refusal
-        alert = parse(json_value(request.body))
+    async def _handle(self, alert: Alert) -> Response:
         concerned, reason = _match(alert, await self.configuration.apps())
         if not concerned:
             log.info("alert %r ignored: %s", alert.rule, reason)
@@ -67,6 +50,30 @@ class AlertDoor:
         apps = [app for app, _ in concerned]
         log.info("alert %r %s -> %s", alert.rule, alert.condition, ", ".join(apps))
         return Response(status=202, body={"accepted": True, "apps": apps})
+
+
+async def answer_to(
+    request: Request,
+    secrets: Secrets,
+    callers: Callers | None,
+    handle: Callable[[Alert], Awaitable[Response]],
+) -> Response:
+    """Answer an action group: what *handle* says of its alert. Whatever goes wrong is 503."""
+    try:
+        if len(request.body) > MAX_ALERT_BYTES:
+            size = f"{len(request.body)} bytes, {MAX_ALERT_BYTES} allowed"
+            return problem(413, "SW305", f"The body is too large: {size}.", "Send one alert.")
+        refusal = await refusal_of(request, secrets, callers)
+        return refusal or await handle(parse(json_value(request.body)))
+    except SlipwayError as error:
+        log.warning("alert: %s", error)
+        answer = refuse(error)
+        if answer.status < 500:  # noqa: PLR2004 - the sender's own mistake
+            return answer
+        return problem(_TRY_AGAIN, error.code, error.what, error.fix)
+    except Exception:
+        log.exception("alert: the door failed")
+        return unforeseen()
 
 
 async def refusal_of(

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.core.alerts import Condition
-from controller.core.errors import PermanentError, SlipwayError
-from controller.entry.alert_payloads import Alert, parse
-from controller.entry.alerts import MAX_ALERT_BYTES, refusal_of, unforeseen
-from controller.entry.http import Request, Response, json_value, problem, refuse
+from controller.core.errors import PermanentError
+from controller.entry.alert_payloads import Alert
+from controller.entry.alerts import answer_to
+from controller.entry.http import Request, Response, problem
 from controller.ports import Callers, Notice, Notifier, Secrets
 
 log = logging.getLogger("slipway.notifications")
 
-_TRY_AGAIN: Final = 503
 _CHANNEL_REFUSES: Final = 502  # not tried again: it would be refused again
 _SHOWN: Final = 5  # resources
 
@@ -34,37 +33,24 @@ class NotificationDoor:
 
     async def take(self, request: Request) -> Response:
         """Answer ``POST /api/notifications/{channel}`` when people were told. Never raises."""
+
+        async def handle(alert: Alert) -> Response:
+            return await self._tell(alert, request.route.get("channel", ""))
+
+        return await answer_to(request, self.secrets, self.callers, handle)
+
+    async def _tell(self, alert: Alert, channel: str) -> Response:
+        notifier = self.notifiers.get(channel)
+        if notifier is None:
+            known = ", ".join(sorted(self.notifiers))
+            return problem(404, "SW304", f"No channel {channel!r}.", f"Channels: {known}.")
         try:
-            return await self._take(request)
+            await notifier.tell(notice_of(alert))
         except PermanentError as error:
             log.error("notification: %s", error)  # noqa: TRY400 - the text says all
             return problem(_CHANNEL_REFUSES, error.code, error.what, error.fix)
-        except SlipwayError as error:
-            log.warning("notification: %s", error)
-            answer = refuse(error)
-            if answer.status < 500:  # noqa: PLR2004 - the sender's own mistake
-                return answer
-            return problem(_TRY_AGAIN, error.code, error.what, error.fix)
-        except Exception:
-            log.exception("notification: the door failed")
-            return unforeseen()
-
-    async def _take(self, request: Request) -> Response:
-        if len(request.body) > MAX_ALERT_BYTES:
-            size = f"{len(request.body)} bytes, {MAX_ALERT_BYTES} allowed"
-            return problem(413, "SW305", f"The body is too large: {size}.", "Send one alert.")
-        refusal = await refusal_of(request, self.secrets, self.callers)
-        if refusal:
-            return refusal
-        name = request.route.get("channel", "")
-        notifier = self.notifiers.get(name)
-        if notifier is None:
-            known = ", ".join(sorted(self.notifiers))
-            return problem(404, "SW304", f"There is no channel {name!r}.", f"Use one of: {known}.")
-        alert = parse(json_value(request.body))
-        await notifier.tell(notice_of(alert))
-        log.info("alert %r %s was told in %s", alert.rule, alert.condition, name)
-        return Response(status=200, body={"told": True, "channel": name})
+        log.info("alert %r %s was told in %s", alert.rule, alert.condition, channel)
+        return Response(status=200, body={"told": True, "channel": channel})
 
 
 def notice_of(alert: Alert) -> Notice:
