@@ -87,13 +87,15 @@ def test_an_action_that_the_code_begins_to_call(
     }
 
 
-def test_what_checkov_finds_is_told(copy: Path) -> None:
+def test_what_checkov_finds_is_told(tmp_path: Path) -> None:
     """One run for both, as it takes seconds: a finding, and a file that it cannot read."""
-    admin = ("adminUserEnabled: false", "adminUserEnabled: true")
-    sabotage(copy, Broken("an admin user", "modules/app/registry.bicep", *admin, ""))
-    (copy / "broken.bicep").write_text("resource x 'a@b' = {\n", encoding="utf-8")
+    text = (INFRA / "modules/app/registry.bicep").read_text(encoding="utf-8")
+    assert "adminUserEnabled: false" in text
+    worse = text.replace("adminUserEnabled: false", "adminUserEnabled: true")
+    (tmp_path / "registry.bicep").write_text(worse, encoding="utf-8")
+    (tmp_path / "broken.bicep").write_text("resource x 'a@b' = {\n", encoding="utf-8")
 
-    found = [each.what for each in check_policies(copy)]
+    found = [each.what for each in check_policies(tmp_path)]
 
     assert any("CKV_AZURE_137" in each for each in found), found
     assert any("cannot read" in each for each in found), found
