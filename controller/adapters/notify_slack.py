@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from controller.adapters.tls import trust
+from controller.adapters.sessions import open_session
 from controller.core.doors import channel_secret
 from controller.core.errors import BusyError, PermanentError, TransientError
 from controller.ports import Notice, Secrets
@@ -84,12 +84,7 @@ class SlackNotifier:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=trust(self._ca_file)),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=_TIMEOUT,
-                trust_env=True,
-            )
+            self._session = open_session(self._ca_file, _TIMEOUT)
         return self._session
 
 

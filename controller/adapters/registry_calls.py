@@ -19,7 +19,7 @@ import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 
-from controller.adapters.tls import trust
+from controller.adapters.sessions import open_session
 from controller.core.errors import AccessDeniedError, BusyError, PermanentError
 from controller.ports import Secrets
 
@@ -247,12 +247,7 @@ class RegistryCalls:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=trust(self._ca_file)),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=_TIMEOUT,
-                trust_env=True,
-            )
+            self._session = open_session(self._ca_file, _TIMEOUT)
         return self._session
 
 

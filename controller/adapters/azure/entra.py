@@ -18,7 +18,7 @@ import aiohttp
 import jwt
 
 from controller.adapters.clock import SystemClock
-from controller.adapters.tls import trust
+from controller.adapters.sessions import open_session
 from controller.core.errors import CallerRefusedError, TransientError
 
 log = logging.getLogger("slipway.entra")
@@ -172,12 +172,7 @@ class EntraCallers:
 
     async def _fetch(self) -> bytes:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=trust(self._ca_file)),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=_TIMEOUT,
-                trust_env=True,
-            )
+            self._session = open_session(self._ca_file, _TIMEOUT)
         async with self._session.get(self._url, allow_redirects=False) as response:
             if response.status != _OK:
                 raise ValueError(f"the key endpoint answered {response.status}")
