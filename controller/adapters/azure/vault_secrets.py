@@ -137,18 +137,6 @@ class KeyVaultSecrets(_Client):
         options: keywords for the client, such as a transport.
     """
 
-    def __init__(
-        self,
-        url: str,
-        credential: Any,
-        *,
-        verify_challenge_resource: bool = True,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            url, credential, verify_challenge_resource=verify_challenge_resource, options=options
-        )
-
     async def state(self, name: str) -> SecretState:
         """See `SecretVault.state`."""
         try:
