@@ -63,7 +63,7 @@ async def answer_to(
         if len(request.body) > MAX_ALERT_BYTES:
             size = f"{len(request.body)} bytes, {MAX_ALERT_BYTES} allowed"
             return problem(413, "SW305", f"The body is too large: {size}.", "Send one alert.")
-        refusal = await refusal_of(request, secrets, callers)
+        refusal = await _refusal_of(request, secrets, callers)
         return refusal or await handle(parse(json_value(request.body)))
     except SlipwayError as error:
         log.warning("alert: %s", error)
@@ -76,7 +76,7 @@ async def answer_to(
         return unforeseen()
 
 
-async def refusal_of(
+async def _refusal_of(
     request: Request, secrets: Secrets, callers: Callers | None
 ) -> Response | None:
     """Return how a request that no action group of ours sent is refused; None where one did."""
