@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.infra.kit import PARAMETERS
 from tests.sandbox.monitor_kit import WORKSPACE, World, running
-from tools.infra_check.check import EVERYTHING
 from tools.infra_check.evaluate import deploy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,14 +62,7 @@ LINES = [
 
 def rules() -> dict[str, tuple[str, str]]:
     """Return query and operator of each alert on Slipway's log, as the templates make them."""
-    parameters = {
-        "name": "shop",
-        "environment": "production",
-        "databaseAdministratorId": "00000000-0000-4000-8000-000000000001",
-        "databaseAdministratorName": "people",
-        **EVERYTHING,
-    }
-    deployment = deploy(ROOT / "infra/main.bicep", parameters)
+    deployment = deploy(ROOT / "infra/main.bicep", PARAMETERS)
     assert deployment.findings == []
     found: dict[str, tuple[str, str]] = {}
     for each in deployment.declared("Microsoft.Insights/scheduledQueryRules"):

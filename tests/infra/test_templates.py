@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tools.infra_check.check import EVERYTHING, check
+from tests.infra.kit import PARAMETERS
+from tools.infra_check.check import check
 from tools.infra_check.code import BEYOND, HOST_SETTINGS, INDIRECT, UNSET, actions_called
 from tools.infra_check.evaluate import deploy
 from tools.infra_check.policies import check_policies
@@ -22,17 +23,9 @@ def test_checkov_reads_every_file_and_finds_nothing() -> None:
 
 def test_the_environments_come_to_what_they_are_meant_to() -> None:
     """A run over nothing would find nothing: this counts what was looked at."""
-    parameters = {
-        "name": "shop",
-        "environment": "production",
-        "databaseAdministratorId": "00000000-0000-4000-8000-000000000001",
-        "databaseAdministratorName": "people",
-        **EVERYTHING,
-    }
-
-    deployment = deploy(INFRA / "main.bicep", parameters)
+    deployment = deploy(INFRA / "main.bicep", PARAMETERS)
     more = {"privateNetwork": False, "databaseAllowAzureServices": True}
-    least = deploy(INFRA / "main.bicep", parameters | more)
+    least = deploy(INFRA / "main.bicep", PARAMETERS | more)
 
     made = [each for each in (*deployment.resources, *least.resources) if not each.is_existing]
     kinds = {each.type for each in made}

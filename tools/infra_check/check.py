@@ -109,7 +109,7 @@ def _refusal_of_pycep(text: str) -> tuple[int, str] | None:
 
 
 def _unused(folder: Path, files: list[BicepFile]) -> Iterator[Finding]:
-    """Yield files that nothing calls, and outputs that nothing reads."""
+    """Yield files that nothing calls."""
     called = {
         (file.path.parent / each.type).resolve() for file in files for each in file.of("module")
     }

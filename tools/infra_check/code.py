@@ -67,10 +67,9 @@ _SECRET_ACTIONS: Final[Mapping[str, str]] = {
     "restore_secret_backup": "Microsoft.KeyVault/vaults/secrets/restore/action",
     "recover": "Microsoft.KeyVault/vaults/secrets/recover/action",  # by a request of its own
 }
-_SDKS: Final = (
-    ("web_apps", "azure.mgmt.web.operations._operations"),
-    ("", "azure.mgmt.postgresqlflexibleservers.operations._operations"),
-)
+_WEB: Final = "azure.mgmt.web.operations._operations"
+_POSTGRESQL: Final = "azure.mgmt.postgresqlflexibleservers.operations._operations"
+_SITES: Final = frozenset({"_operations", "web_apps"})  # how the adapters call sites' operations
 
 
 class _Noting(dict[str, str]):
@@ -141,16 +140,11 @@ def actions_called() -> frozenset[str]:
 def _actions_of(node: ast.Attribute) -> Iterator[str]:
     receiver = node.value
     group = receiver.attr if isinstance(receiver, ast.Attribute) else ""
-    for named, module in _SDKS:
-        group_name = named if named and group in {"_operations", named} else group
-        if not named and group == "_operations":
-            continue
-        operation = node.attr.removeprefix("begin_")
-        builder = getattr(
-            importlib.import_module(module), f"build_{group_name}_{operation}_request", None
-        )
-        if builder is not None and group_name:
-            yield _action(builder)
+    sdk = _WEB if group in _SITES else _POSTGRESQL
+    name = f"{'web_apps' if group in _SITES else group}_{node.attr.removeprefix('begin_')}"
+    builder = getattr(importlib.import_module(sdk), f"build_{name}_request", None)
+    if builder is not None:
+        yield _action(builder)
 
 
 def _action(builder: Any) -> str:

@@ -48,7 +48,6 @@ class Deployment:
     resources: list[Resource] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     reads: list[tuple[Resource, str, Path, int]] = field(default_factory=list)  # x.properties.NAME
-    outputs: dict[str, Any] = field(default_factory=dict)
     files: dict[Path, BicepFile] = field(default_factory=dict)
 
     def declared(self, kind: str) -> list[Resource]:
@@ -56,7 +55,7 @@ class Deployment:
         return [each for each in self.resources if each.type == kind and not each.is_existing]
 
 
-class Told(Mapping[str, Any]):
+class Properties(Mapping[str, Any]):
     """What Azure tells of a resource: each name that is asked for is noted, to be looked up."""
 
     def __init__(self, resource: Resource, deployment: Deployment, path: Path, line: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tools.infra_check.deployment import Deployment, Finding, Identity, Resource, Told
+from tools.infra_check.deployment import Deployment, Finding, Identity, Properties, Resource
 from tools.infra_check.fits import misfit, misfits
 from tools.infra_check.nodes import (
     Array,
@@ -43,7 +43,6 @@ _OF_BICEP: Final = frozenset({"name", "parent", "scope", "dependsOn"})  # the re
 
 @dataclass(frozen=True, slots=True)
 class _Module:
-    path: Path
     outputs: Mapping[str, Any]
 
 
@@ -91,8 +90,6 @@ class _File:
                     self._value(declaration.name)
             except EvaluationError as error:
                 self._found(self._path, declaration.line, str(error))
-        if self._path == next(iter(self._deployment.files)):
-            self._deployment.outputs = outputs
         return outputs
 
     def _found(self, path: Path, line: int, what: str) -> None:
@@ -191,8 +188,8 @@ class _File:
             file = _File(path, given, self._deployment, (self._path, of.line))
         except BicepSyntaxError as error:
             self._found(path, error.line, str(error))
-            return _Module(path, {})
-        return _Module(path, file.run())
+            return _Module({})
+        return _Module(file.run())
 
     def _made(self, node: Node | None, names: Mapping[str, Any], of: Declaration) -> Resource:
         whole = self._of(node, names)
@@ -276,7 +273,7 @@ class _File:
         if name in {"name", "type"}:
             return getattr(resource, name)
         if name == "properties":
-            return Told(resource, self._deployment, self._path, line)
+            return Properties(resource, self._deployment, self._path, line)
         if name in {"location", "tags", "sku", "kind"} and name in resource.body:
             return resource.body[name]
         if name == "identity":

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from tools.infra_check.deployment import Deployment, Finding, Resource
-from tools.infra_check.values import Runtime, known, text_of
+from tools.infra_check.values import Runtime, kind_of, known, text_of
 
 API_VERSIONS: Final[Mapping[str, frozenset[str]]] = {
     kind: frozenset(versions.split())
@@ -137,8 +137,7 @@ def _of_resource(resource: Resource, deployment: Deployment) -> Iterator[str]:
 
 
 def _groups(link: Mapping[str, Any]) -> Iterator[str]:
-    parts = text_of(link["privateLinkServiceId"]).rpartition("/providers/")[2].split("/")
-    kind = "/".join([parts[0], *parts[1::2]])
+    kind = kind_of(text_of(link["privateLinkServiceId"]))
     for group in link["groupIds"]:
         if group not in _GROUPS.get(kind, frozenset()):
             yield f"{kind} has no private endpoint of group {group}"
@@ -203,8 +202,7 @@ def _metric(namespace: Any, name: Any) -> Iterator[str]:
 
 
 def _is_of(identity: str, kind: str) -> bool:
-    """Tell whether an id's types are those of *kind*: .../providers/A/b/NAME/c/NAME of A/b/c."""
+    """Tell whether an id's type is *kind*; of what Azure alone knows it is not told."""
     if "/providers/" not in identity:
         return identity.startswith("«")
-    parts = identity.rpartition("/providers/")[2].split("/")
-    return "/".join([parts[0], *parts[1::2]]).lower() == kind.lower()
+    return kind_of(identity).lower() == kind.lower()

@@ -5,7 +5,8 @@ closed, who may do what, what is watched, kept and locked.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from tools.infra_check.deployment import Deployment, Finding, Resource
@@ -83,28 +84,26 @@ _LOCKED: Final = (
 def check_promises(deployment: Deployment, parameters: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what an environment with these parameters lacks, or has too much of."""
     main = next(iter(deployment.files))
-    checks: tuple[Callable[[], Told], ...] = (
-        lambda: _left_alone(deployment),
-        lambda: _slots(deployment, parameters),
-        lambda: _closed(deployment),
-        lambda: _reachable(deployment),
-        lambda: _plan(deployment),
-        lambda: _autoscale(deployment),
-        lambda: _database(deployment, parameters),
-        lambda: _telemetry(deployment),
-        lambda: _diagnostics(deployment),
-        lambda: _locks(deployment, parameters),
-        lambda: check_access(deployment),
-        lambda: _backups(deployment),
-        lambda: _containers(deployment),
-        lambda: check_alerts(deployment, parameters),
-        lambda: _twice(deployment),
+    told = chain(
+        _left_alone(deployment),
+        _slots(deployment, parameters),
+        _closed(deployment),
+        _reachable(deployment),
+        _plan(deployment),
+        _autoscale(deployment),
+        _database(deployment, parameters),
+        _telemetry(deployment),
+        _diagnostics(deployment),
+        _locks(deployment, parameters),
+        check_access(deployment),
+        _backups(deployment),
+        _containers(deployment),
+        check_alerts(deployment, parameters),
+        _twice(deployment),
     )
-    for check in checks:
-        for resource, what in check():
-            yield Finding(
-                resource.path if resource else main, resource.line if resource else 1, what
-            )
+    for resource, what in told:
+        place = (resource.path, resource.line) if resource else (main, 1)
+        yield Finding(*place, what)
 
 
 # -- the app

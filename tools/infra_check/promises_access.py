@@ -6,7 +6,7 @@ from typing import Final
 from tools.infra_check.deployment import Deployment
 from tools.infra_check.known import ROLES
 from tools.infra_check.looking import Told, at, is_controller, short, slots_of
-from tools.infra_check.values import text_of
+from tools.infra_check.values import kind_of, text_of
 
 # Slipway's own roles, and on what.
 _CONTROLLER: Final = frozenset(
@@ -48,16 +48,11 @@ def _grants(deployment: Deployment) -> set[tuple[str, str, str]]:
     }
 
 
-def _kind_of(identity: str) -> str:
-    parts = identity.rpartition("/providers/")[2].split("/")
-    return "/".join([parts[0], *parts[1::2]])
-
-
 def _slot_roles(deployment: Deployment) -> Told:
     grants = _grants(deployment)
     for slot in slots_of(deployment):
         principal = f"«principalId of {slot.id}»"
-        mine = {(role, _kind_of(on)) for who, role, on in grants if who == principal}
+        mine = {(role, kind_of(on)) for who, role, on in grants if who == principal}
         if not any((role, "Microsoft.ContainerRegistry/registries") in mine for role in _PULLS):
             yield slot, f"{short(slot)} may not pull images"
         if ("Key Vault Secrets User", "Microsoft.KeyVault/vaults") not in mine:
@@ -67,7 +62,7 @@ def _slot_roles(deployment: Deployment) -> Told:
 def _controller_roles(deployment: Deployment) -> Told:
     for identity in deployment.declared("Microsoft.ManagedIdentity/userAssignedIdentities"):
         principal = f"«{identity.id}.principalId»"
-        mine = {(role, _kind_of(on)) for who, role, on in _grants(deployment) if who == principal}
+        mine = {(role, kind_of(on)) for who, role, on in _grants(deployment) if who == principal}
         for role, kind in sorted(_CONTROLLER - mine):
             yield identity, f"Slipway has no role {role} on a {kind}"
         if not any(role.startswith("Slipway ") for role, _ in mine):

@@ -56,6 +56,12 @@ def text_of(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def kind_of(identity: str) -> str:
+    """Return the type in a resource's id: .../providers/A/b/NAME/c/NAME is of A/b/c."""
+    parts = identity.rpartition("/providers/")[2].split("/")
+    return "/".join([parts[0], *parts[1::2]])
+
+
 def joined(parts: Sequence[Any]) -> str | Runtime:
     """Return an interpolated text."""
     text = "".join(map(text_of, parts))
